@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Implementation of hash.h on libxxhash.
+#include "common/base/hash.h"
+
+#include <xxhash.h>
+
+#include <cstring>
+#include <new>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+
+namespace gradwire {
+
+uint64_t Hash64(absl::string_view bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
+
+uint64_t Hash64(absl::Span<const float> values) {
+  return XXH3_64bits(values.data(), values.size() * sizeof(float));
+}
+
+uint64_t Hash64(absl::Span<const uint64_t> values) {
+  return XXH3_64bits(values.data(), values.size() * sizeof(uint64_t));
+}
+
+std::string HashText(uint64_t hash) {
+  return absl::StrCat("xxh3:", absl::Hex(hash, absl::kZeroPad16));
+}
+
+std::string HashText(const ChainHash& hash) { return absl::BytesToHexString(AsView(hash)); }
+
+struct ChainHasher::State {
+  XXH3_state_t* xxh = XXH3_createState();
+  ~State() { XXH3_freeState(xxh); }
+};
+
+ChainHasher::ChainHasher() : state_(new State) {
+  if (state_->xxh == nullptr) throw std::bad_alloc();
+  XXH3_128bits_reset(state_->xxh);
+}
+ChainHasher::~ChainHasher() = default;
+
+void ChainHasher::Add(absl::string_view bytes) {
+  XXH3_128bits_update(state_->xxh, bytes.data(), bytes.size());
+}
+
+ChainHash ChainHasher::Finish() const {
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state_->xxh));
+  ChainHash hash;
+  static_assert(sizeof(hash) == sizeof(canonical));
+  std::memcpy(hash.data(), &canonical, sizeof(hash));
+  return hash;
+}
+
+}  // namespace gradwire

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Gaussian noise from counter-based words, the same bits on every machine.
+#pragma once
+
+#include "absl/types/span.h"
+#include "common/random/counter.h"
+
+namespace gradwire {
+
+// out[i] = standard normal number i of `key` (Box-Muller on our own polynomials:
+// no libm).  Normal i does not depend on out.size().
+void FillGaussians(const RandomKey& key, absl::Span<float> out);
+
+}  // namespace gradwire

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// A job, read and checked: the configuration with its defaults filled in and
+// the parts that it names made.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "common/codec/codec.h"
+#include "common/optimizer/optimizer.h"
+#include "common/optimizer/perturbation.h"
+#include "common/optimizer/schedule.h"
+#include "common/replica/layout.h"
+#include "gradwire/v1/job.pb.h"
+
+namespace gradwire {
+
+// Raised with any change in the bits that apply gives; another revision is refused.
+inline constexpr uint32_t kApplyRevision = 1;
+
+// Immutable; shared by everything that works on the job.
+struct Job {
+  v1::JobConfig config;  // defaults filled in
+  Layout layout;
+  std::unique_ptr<Codec> codec;
+  std::unique_ptr<Optimizer> optimizer;
+  std::vector<std::unique_ptr<Schedule>> schedule;
+  Perturbation perturbation;
+  uint64_t schema_hash = 0;  // of tensors, codec, optimizer, seed and kApplyRevision
+
+  // Of a step, counted from 1.
+  float LearningRateAt(uint64_t step) const;
+};
+
+// InvalidArgument names the field, the value and what is allowed.
+absl::StatusOr<std::shared_ptr<const Job>> MakeJob(v1::JobConfig config);
+
+// By the file's ending: .textproto or .json.  Messages name the file and the line or field.
+absl::StatusOr<v1::JobConfig> ReadJobFile(const std::string& path);
+absl::StatusOr<v1::JobConfig> ParseJobText(absl::string_view text);
+absl::StatusOr<v1::JobConfig> ParseJobJson(absl::string_view json);
+
+}  // namespace gradwire

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Labelled samples in memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+
+namespace gradwire {
+
+// Row-major; immutable once read.
+struct Dataset {
+  size_t rows = 0;
+  size_t features = 0;
+  uint32_t classes = 0;          // 1 + the largest label
+  std::vector<float> values;     // rows * features
+  std::vector<uint32_t> labels;  // rows
+
+  absl::Span<const float> row(size_t i) const {
+    return absl::MakeConstSpan(values).subspan(i * features, features);
+  }
+};
+
+}  // namespace gradwire
