@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0
+// Chooses the model that a job names.
+#include "worker/models/model.h"
