@@ -21,14 +21,14 @@ namespace gradwire {
 // A parameter as its owner declares it.
 struct SpecParameter {
   enum class Kind { kNumber, kWord, kNumbers };
-  std::string name;
+  std::string name = {};
   Kind kind = Kind::kNumber;
-  std::string default_value;  // in the notation above; empty: the parameter is required
-  double min = 0;             // of every number; min itself is allowed unless open_min
+  std::string default_value = {};  // in the notation above; empty: the parameter is required
+  double min = 0;                  // of every number; min itself is allowed unless open_min
   double max = 0;
   bool open_min = false;
   std::vector<std::string> words = {};  // allowed words, kWord only
-  std::string help;
+  std::string help = {};
 };
 
 // Values that have been checked against the declaration.

@@ -21,4 +21,7 @@ absl::Status SetKernelTarget(absl::string_view name);
 // The name in force.
 std::string KernelTarget();
 
+// For kernels: whether the scalar reference is in force.  Thread-safe.
+bool UseScalarKernels();
+
 }  // namespace gradwire

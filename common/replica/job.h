@@ -43,4 +43,8 @@ absl::StatusOr<v1::JobConfig> ReadJobFile(const std::string& path);
 absl::StatusOr<v1::JobConfig> ParseJobText(absl::string_view text);
 absl::StatusOr<v1::JobConfig> ParseJobJson(absl::string_view json);
 
+// The texts that the two parsers read back to the same config.
+std::string JobText(const v1::JobConfig& config);
+std::string JobJson(const v1::JobConfig& config);
+
 }  // namespace gradwire

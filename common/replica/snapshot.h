@@ -8,29 +8,27 @@
 //               "shape": [..], "data_offsets": [begin, end] }, ... }, padded with spaces to 8
 //   data      = the tensors' values, little-endian, row-major, without gaps
 //
-// Metadata: gradwire.version, gradwire.chain_hash, gradwire.applied,
-// gradwire.apply_revision, gradwire.job (the JobConfig as JSON).  Tensors: the
-// layout's by name; with state also "optimizer.STATE/NAME".
+// Metadata: gradwire.version, gradwire.applied, gradwire.apply_revision (decimal),
+// gradwire.chain_hash (32 hexadecimal digits), gradwire.schema_hash (16), gradwire.job
+// (the JobConfig as JSON).  Tensors: the layout's by name, in its order; with state
+// then "optimizer.STATE/NAME", state by state.
 #pragma once
 
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/replica/file.h"  // how callers keep and fetch the bytes
 #include "common/replica/replica.h"
 
 namespace gradwire {
 
-// The whole file's bytes.
+// The whole file's bytes.  The replica has started.
 std::string EncodeSnapshot(const Replica& replica, bool with_state);
 
 // Any byte string is decoded in full or refused with InvalidArgument (DataLoss for a cut
-// file).  The tensors must be the job's; a snapshot without state gives zero state
-// only when the optimizer has none.
+// file).  Tensors, order and schema hash must be the job's and every value finite; a
+// snapshot without state is refused when the optimizer has some.
 absl::StatusOr<Replica::Contents> DecodeSnapshot(const Job& job, absl::string_view bytes);
-
-// Written beside `path`, synced and renamed, so that the name is always whole.
-absl::Status WriteFileAtomically(const std::string& path, absl::string_view bytes);
-absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes);
 
 }  // namespace gradwire

@@ -22,14 +22,16 @@ struct Record {
       parts;  // serialised UpdateParts, exactly as published; the last has the header
   ChainHash chain_hash = {};  // of this record: see ChainHashOf
   size_t bytes = 0;           // of all parts
+  size_t payload_bytes = 0;   // of the blocks in them; 0 where nobody counts
 };
 
 // The chain hash of a record: xxh3-128 over its parts, one after another.  The header in
 // the last part holds the previous record's, so it stands for all history before it.
 ChainHash ChainHashOf(const std::vector<std::string>& parts);
 
-// Makes a record of parts that somebody has serialised.
-std::shared_ptr<const Record> MakeRecord(uint64_t version, std::vector<std::string> parts);
+// Makes a record of parts that somebody has serialised, with so many bytes of payload.
+std::shared_ptr<const Record> MakeRecord(uint64_t version, std::vector<std::string> parts,
+                                         size_t payload_bytes = 0);
 
 // Thread-safe.
 class UpdateLog {
@@ -49,7 +51,8 @@ class UpdateLog {
   Range range() const ABSL_LOCKS_EXCLUDED(mu_);
 
   // Drops the oldest records while the log holds more than max_bytes and they
-  // are at or below `snapshot_version`: what a snapshot makes unnecessary.
+  // are at or below `snapshot_version`: what a snapshot makes unnecessary.  The newest
+  // record always stays: the next one follows it.
   void Trim(uint64_t snapshot_version, size_t max_bytes) ABSL_LOCKS_EXCLUDED(mu_);
 
  private:

@@ -10,6 +10,9 @@
 
 namespace gradwire {
 
+// What a data set may hold at most: 4 GiB of values.
+inline constexpr size_t kMaxDatasetValues = size_t{1} << 30;
+
 // Row-major; immutable once read.
 struct Dataset {
   size_t rows = 0;
@@ -21,6 +24,11 @@ struct Dataset {
   absl::Span<const float> row(size_t i) const {
     return absl::MakeConstSpan(values).subspan(i * features, features);
   }
+};
+
+struct DataPair {
+  Dataset train;
+  Dataset test;
 };
 
 }  // namespace gradwire

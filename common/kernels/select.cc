@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Implementation of select.h.  Highway does the passes that compare and
+// compact; counting is scalar for all.  The scalar reference stands at the end.
+#include "common/kernels/select.h"
+
+#include <array>
+#include <bit>
+
+#include "common/kernels/simd_targets.h"
+#include "common/kernels/target.h"
+
+#ifndef GRADWIRE_COMMON_KERNELS_SELECT_CONSTANTS_
+#define GRADWIRE_COMMON_KERNELS_SELECT_CONSTANTS_
+namespace gradwire {
+namespace {
+
+// A key, the bits of |x|, is 11 + 10 + 10 bits: a histogram for each.
+constexpr int kFirstShift = 20;
+constexpr int kSecondShift = 10;
+
+}  // namespace
+}  // namespace gradwire
+#endif
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "common/kernels/select.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace gradwire {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Words = hn::ScalableTag<uint32_t>;
+
+HWY_INLINE hn::Vec<Words> Keys(const float* x) {
+  const Words d;
+  const auto bits = hn::BitCast(d, hn::LoadU(hn::RebindToFloat<Words>(), x));
+  return hn::And(bits, hn::Set(d, 0x7FFFFFFFu));
+}
+
+// Both write whole vectors: `out` has room for a vector more than is found.
+// They return where they stopped: the caller does the last n % lanes.
+size_t CollectKeysSimd(const float* x, size_t n, uint32_t bin, uint32_t* out, size_t* found) {
+  const Words d;
+  const auto wanted = hn::Set(d, bin);
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto keys = Keys(x + i);
+    const auto inside = hn::Eq(hn::ShiftRight<kFirstShift>(keys), wanted);
+    if (hn::AllFalse(d, inside)) continue;
+    *found += hn::CompressStore(keys, inside, d, out + *found);
+  }
+  return i;
+}
+
+size_t CollectIndicesSimd(const float* x, size_t n, uint32_t least, uint32_t* out, size_t* found) {
+  const Words d;
+  const auto limit = hn::Set(d, least);
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto large = hn::Not(hn::Lt(Keys(x + i), limit));
+    if (hn::AllFalse(d, large)) continue;
+    const auto indices = hn::Iota(d, static_cast<uint32_t>(i));
+    *found += hn::CompressStore(indices, large, d, out + *found);
+  }
+  return i;
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace gradwire
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace gradwire {
+namespace {
+
+HWY_EXPORT(CollectKeysSimd);
+HWY_EXPORT(CollectIndicesSimd);
+
+constexpr size_t kSlack = 64;  // at least a vector
+using Histogram = std::array<uint32_t, 2048>;
+
+uint32_t Key(float x) { return std::bit_cast<uint32_t>(x) & 0x7FFFFFFF; }
+
+// The bin in which the k-th largest lies; leaves in *k its rank within that bin.
+uint32_t FindBin(const Histogram& counts, size_t* k) {
+  auto bin = static_cast<uint32_t>(counts.size() - 1);
+  while (counts[bin] < *k) *k -= counts[bin--];
+  return bin;
+}
+
+// The `count` keys whose first digit is `bin`.
+void CollectKeys(const float* x, size_t n, uint32_t bin, size_t count,
+                 std::vector<uint32_t>* keys) {
+  keys->resize(count + kSlack);
+  size_t found = 0;
+  size_t i = 0;
+  if (!UseScalarKernels()) {
+    i = HWY_DYNAMIC_DISPATCH(CollectKeysSimd)(x, n, bin, keys->data(), &found);
+  }
+  for (; i < n; ++i) {
+    const uint32_t key = Key(x[i]);
+    if (key >> kFirstShift == bin) (*keys)[found++] = key;
+  }
+  keys->resize(found);
+}
+
+struct Threshold {
+  uint32_t key = 0;        // of the k-th largest
+  size_t wanted = 0;       // so many of those equal to it are among the k
+  size_t at_or_above = 0;  // values with that key or a greater one
+};
+
+Threshold FindThreshold(const float* x, size_t n, size_t k) {
+  Threshold threshold;
+  threshold.wanted = k;
+  Histogram counts = {};
+  for (size_t i = 0; i < n; ++i) ++counts[Key(x[i]) >> kFirstShift];
+  const uint32_t first = FindBin(counts, &threshold.wanted);
+  std::vector<uint32_t> keys;
+  CollectKeys(x, n, first, counts[first], &keys);
+
+  counts.fill(0);
+  for (const uint32_t key : keys) ++counts[key >> kSecondShift & 0x3FF];
+  const uint32_t second = FindBin(counts, &threshold.wanted);
+  const uint32_t prefix = first << (kFirstShift - kSecondShift) | second;
+
+  counts.fill(0);
+  for (const uint32_t key : keys) {
+    if (key >> kSecondShift == prefix) ++counts[key & 0x3FF];
+  }
+  const uint32_t third = FindBin(counts, &threshold.wanted);
+  threshold.key = prefix << kSecondShift | third;
+  threshold.at_or_above = k - threshold.wanted + counts[third];
+  return threshold;
+}
+
+}  // namespace
+
+void SelectLargest(const float* x, size_t n, size_t k, std::vector<uint32_t>* indices) {
+  const Threshold threshold = FindThreshold(x, n, k);
+  indices->resize(threshold.at_or_above + kSlack);
+  size_t found = 0;
+  size_t i = 0;
+  if (!UseScalarKernels()) {
+    i = HWY_DYNAMIC_DISPATCH(CollectIndicesSimd)(x, n, threshold.key, indices->data(), &found);
+  }
+  for (; i < n; ++i) {
+    if (Key(x[i]) >= threshold.key) (*indices)[found++] = static_cast<uint32_t>(i);
+  }
+  // Of the values equal to the k-th, the lowest indices stay.
+  size_t kept = 0;
+  size_t equal = 0;
+  for (size_t j = 0; j < found; ++j) {
+    const uint32_t index = (*indices)[j];
+    if (Key(x[index]) == threshold.key && equal++ >= threshold.wanted) continue;
+    (*indices)[kept++] = index;
+  }
+  indices->resize(kept);
+}
+
+}  // namespace gradwire
+#endif  // HWY_ONCE

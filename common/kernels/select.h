@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The k values of greatest magnitude, exactly: a radix histogram over the bits
+// of |x| finds the k-th, and one pass collects.  No sort.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace gradwire {
+
+// Fills `*indices` with the k coordinates of the greatest |x|, ascending; of
+// equal ones the lowest.  1 <= k <= n < 2^32.  NaN counts as greater than all.
+void SelectLargest(const float* x, size_t n, size_t k, std::vector<uint32_t>* indices);
+
+}  // namespace gradwire

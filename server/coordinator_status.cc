@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the coordinator tells operators.
+#include "absl/strings/str_cat.h"
+#include "server/coordinator.h"
+
+namespace gradwire {
+
+absl::string_view PhaseName(Phase phase) {
+  switch (phase) {
+    case Phase::kWaiting:
+      return "waiting for workers";
+    case Phase::kTraining:
+      return "training";
+    case Phase::kStarved:
+      return "below min_workers";
+    case Phase::kFinishing:
+      return "finishing";
+    case Phase::kFinished:
+      return "finished";
+    case Phase::kFailed:
+      return "failed";
+  }
+  return "unknown";
+}
+
+absl::StatusOr<Snapshots::File> Coordinator::SnapshotAt(uint64_t version) {
+  MutexLock lock(&mu_);
+  const Snapshots::File* file = history_->snapshots().Newest(version == 0 ? UINT64_MAX : version);
+  if (file != nullptr) return *file;
+  const uint64_t every = job_->config.snapshot_every();
+  return absl::NotFoundError(absl::StrCat(
+      "no snapshot at or below version ", version == 0 ? history_->replica().version() : version,
+      ": the next is made at version ", (history_->replica().version() / every + 1) * every,
+      " or at the job's end (snapshot_every)"));
+}
+
+v1::GetStatusResponse Coordinator::GetStatus() {
+  MutexLock lock(&mu_);
+  v1::GetStatusResponse status;
+  *status.mutable_job() = job_->config;
+  status.set_dimension(job_->layout.dimension());
+  *status.mutable_point() = NewestPoint();
+  status.set_phase(std::string(PhaseName(phase_)));
+  if (recent_updates_.size() > 1) {
+    const absl::Duration span = clock_->Now() - recent_updates_.front();
+    status.set_steps_per_second(static_cast<double>(recent_updates_.size() - 1) /
+                                absl::ToDoubleSeconds(span + absl::Microseconds(1)));
+  }
+  status.set_loss(loss_);
+  *status.mutable_evaluation() = evaluation_;
+  for (const auto& [id, worker] : membership_.workers()) {
+    v1::WorkerStatus* row = status.add_workers();
+    row->set_id(id);
+    row->set_rank(worker.rank);
+    row->set_incarnation(worker.incarnation);
+    row->set_state(worker.alive() && worker.broken ? "reconnecting"
+                                                   : std::string(StateName(worker.state)));
+    row->set_step(worker.step);
+    row->set_last_heard_seconds(absl::ToDoubleSeconds(clock_->Now() - worker.last_heard));
+    row->set_peer(worker.peer);
+    row->set_note(worker.note);
+  }
+  v1::Traffic* traffic = status.mutable_traffic();
+  traffic->set_up_payload_bytes(counters_->up_payload_bytes.value());
+  traffic->set_up_wire_bytes(counters_->up_wire_bytes.value());
+  traffic->set_down_payload_bytes(counters_->down_payload_bytes.value());
+  traffic->set_down_wire_bytes(counters_->down_wire_bytes.value());
+  traffic->set_worker_steps(counters_->payloads_used.value());
+  status.set_payloads_late(counters_->payloads_late.value());
+  status.set_payloads_duplicate(counters_->blocks_duplicate.value());
+  status.set_payloads_refused(counters_->payloads_refused.value());
+  status.set_payloads_abstained(counters_->payloads_abstained.value());
+  return status;
+}
+
+}  // namespace gradwire

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands of gradwire, one function each.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace gradwire {
+
+struct StatusOptions {
+  std::string server;
+  absl::Duration timeout;
+};
+// Prints a table of the job and its workers on stdout.
+absl::Status PrintStatus(const StatusOptions& options);
+
+struct ExportOptions {
+  std::string server;
+  std::string out;  // a safetensors file; written whole or not at all
+  absl::Duration timeout;
+};
+// Fetches the newest snapshot's parameters.
+absl::Status ExportModel(const ExportOptions& options);
+
+// A job for the trainer's models, in the notation of the command line.
+struct JobOptions {
+  std::string name;
+  std::string model;  // logistic | mlp:256,128 | quadratic_saddle:dimension=1000,...
+  std::string codec;
+  std::string optimizer;
+  std::string schedule;  // several, separated by ";"
+  std::string perturbation;
+  uint64_t steps = 0;
+  uint64_t seed = 0;
+  uint32_t workers = 0;
+  uint32_t batch = 0;
+  uint64_t eval_every = 0;
+  uint32_t inputs = 0;
+  uint32_t classes = 0;
+};
+// Prints the job file on stdout, after checking it as the server would.
+absl::Status PrintJob(const JobOptions& options);
+
+}  // namespace gradwire

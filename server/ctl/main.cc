@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// gradwire: the command for those who start and watch jobs.
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/log.h"
+#include "server/ctl/commands.h"
+
+ABSL_FLAG(std::string, server, "127.0.0.1:7070", "HOST:PORT of the server.");
+ABSL_FLAG(absl::Duration, timeout, absl::Seconds(10), "Longest wait for the server's answer.");
+ABSL_FLAG(std::string, out, "model.safetensors", "export: the file to write.");
+ABSL_FLAG(std::string, name, "job", "job: its name.");
+ABSL_FLAG(std::string, model, "mlp:256,128",
+          "job: logistic, mlp:WIDTH,WIDTH,... or quadratic_saddle:dimension=N,...");
+ABSL_FLAG(std::string, codec, "random_k:0.01", "job: codec.");
+ABSL_FLAG(std::string, optimizer, "sgd:lr=0.1", "job: optimizer.");
+ABSL_FLAG(std::string, schedule, "", "job: factors on the learning rate, separated by ';'.");
+ABSL_FLAG(std::string, perturbation, "", "job: noise on gradients, as in gaussian:0.001.");
+ABSL_FLAG(uint64_t, steps, 2000, "job: how many.");
+ABSL_FLAG(uint64_t, seed, 1, "job: of everything random.");
+ABSL_FLAG(uint32_t, workers, 4, "job: the first step waits for so many.");
+ABSL_FLAG(uint32_t, batch, 64, "job: samples per worker and step.");
+ABSL_FLAG(uint64_t, eval_every, 200, "job: steps between evaluations.");
+ABSL_FLAG(uint32_t, inputs, 784, "job: features of a sample.");
+ABSL_FLAG(uint32_t, classes, 10, "job: of the samples.");
+
+namespace gradwire {
+namespace {
+
+constexpr char kUsage[] =
+    "gradwire COMMAND [--flag=value ...]\n"
+    "  status   a table of the job and its workers   (--server)\n"
+    "  export   the newest snapshot's parameters     (--server, --out)\n"
+    "  job      prints a job file                    (--model, --codec, --optimizer, --steps, ...)";
+
+absl::Status Run(const std::vector<char*>& arguments) {
+  if (arguments.size() != 2) {
+    return absl::InvalidArgumentError(absl::StrCat("one command is needed\n", kUsage));
+  }
+  const std::string command = arguments[1];
+  if (command == "status") {
+    return PrintStatus(
+        {.server = absl::GetFlag(FLAGS_server), .timeout = absl::GetFlag(FLAGS_timeout)});
+  }
+  if (command == "export") {
+    return ExportModel({.server = absl::GetFlag(FLAGS_server),
+                        .out = absl::GetFlag(FLAGS_out),
+                        .timeout = absl::GetFlag(FLAGS_timeout)});
+  }
+  if (command == "job") {
+    return PrintJob({.name = absl::GetFlag(FLAGS_name),
+                     .model = absl::GetFlag(FLAGS_model),
+                     .codec = absl::GetFlag(FLAGS_codec),
+                     .optimizer = absl::GetFlag(FLAGS_optimizer),
+                     .schedule = absl::GetFlag(FLAGS_schedule),
+                     .perturbation = absl::GetFlag(FLAGS_perturbation),
+                     .steps = absl::GetFlag(FLAGS_steps),
+                     .seed = absl::GetFlag(FLAGS_seed),
+                     .workers = absl::GetFlag(FLAGS_workers),
+                     .batch = absl::GetFlag(FLAGS_batch),
+                     .eval_every = absl::GetFlag(FLAGS_eval_every),
+                     .inputs = absl::GetFlag(FLAGS_inputs),
+                     .classes = absl::GetFlag(FLAGS_classes)});
+  }
+  return absl::InvalidArgumentError(absl::StrCat("unknown command \"", command, "\"\n", kUsage));
+}
+
+}  // namespace
+}  // namespace gradwire
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage(gradwire::kUsage);
+  const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
+  gradwire::SetUpLogging("gradwire");
+  const absl::Status status = gradwire::Run(arguments);
+  if (!status.ok()) {
+    std::fprintf(stderr, "gradwire: %s\n", std::string(status.message()).c_str());
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// gradwire status: the job and its workers as a table.
+#include "common/rpc/status.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/rpc/channel.h"
+#include "gradwire/v1/admin.grpc.pb.h"
+#include "server/ctl/commands.h"
+
+namespace gradwire {
+namespace {
+
+double PerStep(uint64_t bytes, uint64_t steps) {
+  return steps == 0 ? 0 : static_cast<double>(bytes) / static_cast<double>(steps);
+}
+
+std::string JobTable(const v1::GetStatusResponse& status) {
+  std::string out = absl::StrFormat(
+      "job        %s (%s)\n"
+      "version    %d of %d, %.1f steps/s\n"
+      "model      %d parameters, codec %s, optimizer %s\n"
+      "loss       %.4f\n",
+      status.job().name(), status.phase(), status.point().version(), status.job().steps(),
+      status.steps_per_second(), status.dimension(), status.job().codec(), status.job().optimizer(),
+      status.loss());
+  for (const v1::Metric& metric : status.evaluation().metrics()) {
+    absl::StrAppendFormat(&out, "%-10s %.4f at version %d\n", metric.name(), metric.value(),
+                          status.evaluation().version());
+  }
+  const v1::Traffic& traffic = status.traffic();
+  absl::StrAppendFormat(&out, "traffic    %.0f bytes up, %.0f down, per worker and step\n",
+                        PerStep(traffic.up_wire_bytes(), traffic.worker_steps()),
+                        PerStep(traffic.down_wire_bytes(), traffic.worker_steps()));
+  absl::StrAppendFormat(&out, "payloads   %d late, %d duplicate blocks, %d refused, %d abstained\n",
+                        status.payloads_late(), status.payloads_duplicate(),
+                        status.payloads_refused(), status.payloads_abstained());
+  return out;
+}
+
+std::string WorkerTable(const v1::GetStatusResponse& status) {
+  std::string out = absl::StrFormat("\n%-24s %5s %5s %-13s %9s %10s  %s\n", "worker", "rank",
+                                    "inc.", "state", "step", "heard", "peer");
+  for (const v1::WorkerStatus& worker : status.workers()) {
+    absl::StrAppendFormat(&out, "%-24s %5d %5d %-13s %9d %8.1f s  %s%s%s\n", worker.id(),
+                          worker.rank(), worker.incarnation(), worker.state(), worker.step(),
+                          worker.last_heard_seconds(), worker.peer(),
+                          worker.note().empty() ? "" : "  ", worker.note());
+  }
+  return out;
+}
+
+}  // namespace
+
+absl::Status PrintStatus(const StatusOptions& options) {
+  const auto stub = v1::Admin::NewStub(NewClientChannel(options.server));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       absl::ToChronoMilliseconds(options.timeout));
+  v1::GetStatusResponse status;
+  const grpc::Status answer = stub->GetStatus(&context, v1::GetStatusRequest(), &status);
+  if (!answer.ok()) {
+    return absl::Status(FromGrpc(answer).code(),
+                        absl::StrCat("server ", options.server, ": ", answer.error_message()));
+  }
+  std::fputs((JobTable(status) + WorkerTable(status)).c_str(), stdout);
+  return absl::OkStatus();
+}
+
+}  // namespace gradwire

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Implementation of lazy_noise.h.
+#include "server/lazy_noise.h"
+
+#include <cmath>
+
+#include "common/random/gaussian.h"
+
+namespace gradwire {
+
+LazyNoise::LazyNoise(std::shared_ptr<const Job> job)
+    : job_(std::move(job)), active_(job_->perturbation.std > 0 && job_->codec->linear()) {
+  if (active_) drawn_.assign(job_->layout.dimension(), 0);
+}
+
+void LazyNoise::BeginStep(float learning_rate) {
+  double std = static_cast<double>(job_->perturbation.std);
+  if (job_->optimizer->units() == Units::kUpdate) std *= static_cast<double>(learning_rate);
+  total_ += std * std;
+}
+
+void LazyNoise::AddTo(const BlockKey& key, size_t block_offset, BlockValues* mean) {
+  if (!active_) return;
+  const RandomKey random = {
+      .seed = key.seed, .purpose = Purpose::kPerturbation, .step = key.step, .block = key.block};
+  normals_.resize(mean->values.size());
+  FillGaussians(random, absl::MakeSpan(normals_));
+  for (size_t i = 0; i < mean->values.size(); ++i) {
+    double& drawn = drawn_[block_offset + (mean->dense ? i : mean->indices[i])];
+    mean->values[i] += static_cast<float>(std::sqrt(total_ - drawn)) * normals_[i];
+    drawn = total_;
+  }
+}
+
+}  // namespace gradwire

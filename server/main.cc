@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// gradwire-server: reads the flags, serves one job, ends when it has ended.
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <thread>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/kernels/target.h"
+#include "common/replica/job.h"
+#include "common/replica/snapshot.h"
+#include "server/server.h"
+#include "server/summary.h"
+
+ABSL_FLAG(std::string, job, "", "Job file, .textproto or .json; required.");
+ABSL_FLAG(std::string, listen, "127.0.0.1:7070", "HOST:PORT to serve on; port 0 picks a free one.");
+ABSL_FLAG(std::string, state_dir, "", "Folder for snapshots; a temporary one when empty.");
+ABSL_FLAG(std::string, summary, "", "File for a JSON summary when the job ends.");
+ABSL_FLAG(std::string, kernel, "auto",
+          "Instruction set: auto, scalar, sse4, avx2, avx512 or neon.");
+ABSL_FLAG(absl::Duration, drain, absl::Seconds(5), "Longest wait for the open step at SIGTERM.");
+
+namespace gradwire {
+namespace {
+
+// A folder that goes with the process.
+class TemporaryFolder {
+ public:
+  explicit TemporaryFolder(std::string path) : path_(std::move(path)) {}
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+  }
+
+ private:
+  const std::string path_;
+};
+
+absl::StatusOr<std::string> MakeTemporaryFolder() {
+  std::string path = std::filesystem::temp_directory_path().string() + "/gradwire-XXXXXX";
+  if (mkdtemp(path.data()) == nullptr) {
+    return absl::UnavailableError(
+        absl::StrCat("no temporary folder can be made as ", path, "; name one with --state_dir"));
+  }
+  return path;
+}
+
+absl::Status Run(const sigset_t& signals) {
+  if (absl::GetFlag(FLAGS_job).empty()) {
+    return absl::InvalidArgumentError("--job=FILE is required");
+  }
+  GRADWIRE_RETURN_IF_ERROR(SetKernelTarget(absl::GetFlag(FLAGS_kernel)));
+  GRADWIRE_ASSIGN_OR_RETURN(v1::JobConfig config, ReadJobFile(absl::GetFlag(FLAGS_job)));
+  GRADWIRE_ASSIGN_OR_RETURN(std::shared_ptr<const Job> job, MakeJob(std::move(config)));
+  ServerOptions options = {.listen = absl::GetFlag(FLAGS_listen),
+                           .state_dir = absl::GetFlag(FLAGS_state_dir)};
+  std::string temporary;
+  if (options.state_dir.empty()) {
+    GRADWIRE_ASSIGN_OR_RETURN(temporary, MakeTemporaryFolder());
+    options.state_dir = temporary;
+  }
+  const TemporaryFolder cleanup(temporary);
+  GRADWIRE_ASSIGN_OR_RETURN(std::unique_ptr<Server> server, Server::Start(options, job));
+  LogInfo(absl::StrCat("job \"", job->config.name(), "\": ", job->layout.dimension(),
+                       " parameters, codec ", job->config.codec(), ", optimizer ",
+                       job->config.optimizer(), ", kernels ", KernelTarget()));
+  std::printf("listening on %s\n", server->address().c_str());
+  std::fflush(stdout);
+
+  Coordinator::Result result;
+  bool signalled = false;
+  const timespec poll = {.tv_sec = 0, .tv_nsec = 50'000'000};
+  do {
+    signalled = sigtimedwait(&signals, nullptr, &poll) > 0;
+    result = server->coordinator().WaitForEnd(absl::ZeroDuration());
+  } while (!signalled && result.phase != Phase::kFinished && result.phase != Phase::kFailed);
+  if (signalled) {
+    LogInfo("shutting down: the open step may finish");
+    GRADWIRE_RETURN_IF_ERROR(server->coordinator().Drain(absl::GetFlag(FLAGS_drain)));
+    result = server->coordinator().WaitForEnd(absl::ZeroDuration());
+  }
+  server->Shutdown(absl::Seconds(2));
+  const std::string summary = SummaryJson(*job, result, server->counters());
+  if (const std::string path = absl::GetFlag(FLAGS_summary); !path.empty()) {
+    GRADWIRE_RETURN_IF_ERROR(WriteFileAtomically(path, summary));
+  }
+  if (result.phase == Phase::kFinished) {
+    std::printf("final version=%llu parameters=%s\n",
+                static_cast<unsigned long long>(result.version),
+                HashText(result.parameters_hash).c_str());
+  }
+  return result.failure;
+}
+
+}  // namespace
+}  // namespace gradwire
+
+int main(int argc, char** argv) {
+  // Before any thread exists, so that all of them leave these signals to us.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+
+  absl::SetProgramUsageMessage("gradwire-server --job=FILE [--listen=HOST:PORT] ...");
+  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
+  gradwire::SetUpLogging("gradwire-server");
+  if (rest.size() > 1) {
+    std::fprintf(stderr, "gradwire-server: unexpected argument \"%s\"\n", rest[1]);
+    return 1;
+  }
+  const absl::Status status = gradwire::Run(signals);
+  if (!status.ok()) {
+    std::fprintf(stderr, "gradwire-server: %s\n", std::string(status.message()).c_str());
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+// Implementation of round.h.
+#include "server/round.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/float_environment.h"
+#include "common/base/status_macros.h"
+
+namespace gradwire {
+namespace {
+
+absl::Status Refused(const v1::Member& member, uint64_t step, absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat("worker \"", member.id(), "\" (rank ",
+                                                 member.rank(), "), step ", step, ": ", what));
+}
+
+}  // namespace
+
+Round::Round(std::shared_ptr<const Job> job)
+    : job_(std::move(job)), sums_(job_->layout.blocks()), next_(job_->layout.blocks(), 0) {}
+
+void Round::Open(uint64_t step, absl::Span<const v1::Member> members) {
+  step_ = step;
+  slots_.assign(members.size(), Slot());
+  for (size_t i = 0; i < members.size(); ++i) {
+    slots_[i].member = members[i];
+    slots_[i].got.assign(blocks(), false);
+  }
+  for (Accumulator& sum : sums_) sum.Clear();
+  std::fill(next_.begin(), next_.end(), size_t{0});
+  waiting_bytes_ = 0;
+}
+
+BlockKey Round::key(size_t block) const {
+  return {.seed = job_->config.seed(),
+          .step = step_,
+          .block = static_cast<uint32_t>(block),
+          .size = job_->layout.block_size(block)};
+}
+
+Round::Slot* Round::Find(uint32_t rank) {
+  for (Slot& slot : slots_) {
+    if (slot.member.rank() == rank) return &slot;
+  }
+  return nullptr;
+}
+
+const Round::Slot* Round::Find(uint32_t rank) const { return const_cast<Round*>(this)->Find(rank); }
+
+absl::Status Round::CheckMessage(const Slot& slot, const v1::Gradient& message) const {
+  if (message.codec() != job_->codec->id()) {
+    return Refused(
+        slot.member, step_,
+        absl::StrCat("codec ", message.codec(), ", but the job's is ", job_->codec->id()));
+  }
+  for (const v1::BlockPayload& block : message.blocks()) {
+    if (block.block() >= blocks()) {
+      return Refused(slot.member, step_,
+                     absl::StrCat("block ", block.block(), " is not in [0, ", blocks(), ")"));
+    }
+    const size_t limit = job_->codec->MaxPayloadBytes(job_->layout.block_size(block.block()));
+    if (block.payload().size() > limit) {
+      return Refused(slot.member, step_,
+                     absl::StrCat("block ", block.block(), ": ", block.payload().size(),
+                                  " bytes of payload, at most ", limit, " are possible"));
+    }
+  }
+  if (message.end().abstained() && (message.blocks_size() > 0 || slot.blocks > 0)) {
+    return Refused(slot.member, step_, "it abstains, but has sent blocks");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Round::Added> Round::Add(uint32_t rank, uint64_t incarnation,
+                                        const v1::Gradient& message) {
+  SetFloatEnvironment();
+  Slot* slot = Find(rank);
+  if (slot == nullptr) {
+    return absl::NotFoundError(absl::StrCat("rank ", rank, " is no member of step ", step_));
+  }
+  if (slot->member.incarnation() != incarnation) {
+    return absl::AbortedError(absl::StrCat("step ", step_, " waits for incarnation ",
+                                           slot->member.incarnation(), " of rank ", rank, ", not ",
+                                           incarnation));
+  }
+  Added added;
+  if (slot->skipped) {
+    added.duplicates = static_cast<uint32_t>(message.blocks_size());
+    return added;
+  }
+  GRADWIRE_RETURN_IF_ERROR(CheckMessage(*slot, message));
+  const size_t index = static_cast<size_t>(slot - slots_.data());
+  for (const v1::BlockPayload& block : message.blocks()) {
+    if (slot->got[block.block()]) {
+      ++added.duplicates;
+      continue;
+    }
+    GRADWIRE_RETURN_IF_ERROR(AddBlock(index, block));
+    ++added.blocks;
+  }
+  if (message.has_end() && !slot->ended) {
+    slot->ended = true;
+    slot->end = message.end();
+    if (slot->end.abstained()) Skip(slot);
+  }
+  return added;
+}
+
+absl::Status Round::AddBlock(size_t slot_index, const v1::BlockPayload& block) {
+  Slot& slot = slots_[slot_index];
+  const uint32_t b = block.block();
+  const bool its_turn = next_[b] == slot_index;
+  if (!its_turn) scratch_.Clear();
+  const absl::Status status =
+      job_->codec->Accumulate(key(b), block.payload(), its_turn ? &sums_[b] : &scratch_);
+  if (!status.ok()) {
+    return Refused(slot.member, step_, absl::StrCat("block ", b, ": ", status.message()));
+  }
+  slot.got[b] = true;
+  ++slot.blocks;
+  if (its_turn) {
+    ++slot.summed;
+    ++next_[b];
+    Advance(b);
+  } else {
+    waiting_bytes_ += block.payload().size();
+    slot.waiting.emplace(b, block.payload());
+  }
+  return absl::OkStatus();
+}
+
+void Round::Advance(size_t block) {
+  for (; next_[block] < slots_.size(); ++next_[block]) {
+    Slot& slot = slots_[next_[block]];
+    if (slot.skipped) continue;
+    const auto found = slot.waiting.find(static_cast<uint32_t>(block));
+    if (found == slot.waiting.end()) return;
+    // It was checked when it came.
+    job_->codec->Accumulate(key(block), found->second, &sums_[block]).IgnoreError();
+    ++slot.summed;
+    waiting_bytes_ -= found->second.size();
+    slot.waiting.erase(found);
+  }
+}
+
+void Round::Skip(Slot* slot) {
+  slot->skipped = true;
+  for (const auto& [block, payload] : slot->waiting) waiting_bytes_ -= payload.size();
+  slot->waiting.clear();
+  for (size_t block = 0; block < blocks(); ++block) Advance(block);
+}
+
+void Round::ThrowSumsAway() {
+  for (Accumulator& sum : sums_) sum.Clear();
+  std::fill(next_.begin(), next_.end(), size_t{0});
+  waiting_bytes_ = 0;
+  for (Slot& slot : slots_) {
+    slot.waiting.clear();
+    slot.summed = 0;
+    if (slot.departed) slot.skipped = true;  // nobody is there to send it again
+    if (slot.skipped) continue;
+    slot.got.assign(blocks(), false);
+    slot.blocks = 0;
+    slot.ended = false;
+  }
+  for (size_t block = 0; block < blocks(); ++block) Advance(block);
+}
+
+bool Round::Drop(uint32_t rank) {
+  Slot* slot = Find(rank);
+  if (slot == nullptr || slot->skipped) return false;
+  if (slot->whole()) {
+    slot->departed = true;
+    return false;
+  }
+  const bool summed = slot->summed > 0;
+  Skip(slot);
+  if (summed) ThrowSumsAway();
+  return summed;
+}
+
+bool Round::complete() const {
+  return std::all_of(slots_.begin(), slots_.end(),
+                     [](const Slot& slot) { return slot.skipped || slot.whole(); });
+}
+
+std::vector<v1::Contributor> Round::used() const {
+  std::vector<v1::Contributor> used;
+  for (const Slot& slot : slots_) {
+    if (slot.skipped) continue;
+    v1::Contributor& contributor = used.emplace_back();
+    contributor.set_rank(slot.member.rank());
+    contributor.set_incarnation(slot.member.incarnation());
+  }
+  return used;
+}
+
+std::vector<v1::Member> Round::abstained() const {
+  std::vector<v1::Member> abstained;
+  for (const Slot& slot : slots_) {
+    if (slot.end.abstained()) abstained.push_back(slot.member);
+  }
+  return abstained;
+}
+
+double Round::loss() const {
+  double sum = 0;
+  double samples = 0;
+  for (const Slot& slot : slots_) {
+    if (slot.skipped) continue;
+    sum += slot.end.loss() * static_cast<double>(slot.end.samples());
+    samples += static_cast<double>(slot.end.samples());
+  }
+  return samples > 0 ? sum / samples : 0;
+}
+
+const v1::Evaluation* Round::evaluation() const {
+  for (const Slot& slot : slots_) {
+    if (slot.ended && slot.end.has_evaluation()) return &slot.end.evaluation();
+  }
+  return nullptr;
+}
+
+const v1::GradientEnd* Round::end_of(uint32_t rank) const {
+  const Slot* slot = Find(rank);
+  return slot != nullptr && slot->ended ? &slot->end : nullptr;
+}
+
+std::string Round::Missing() const {
+  std::string missing;
+  for (const Slot& slot : slots_) {
+    if (slot.skipped || slot.whole()) continue;
+    absl::StrAppend(&missing, missing.empty() ? "" : ", ", slot.member.id());
+  }
+  return missing;
+}
+
+bool Round::HasWaiting(uint32_t rank) const {
+  const Slot* slot = Find(rank);
+  return slot != nullptr && !slot->waiting.empty();
+}
+
+}  // namespace gradwire

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gRPC services: each method takes its message to the coordinator and back.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include "common/base/thread_pool.h"
+#include "gradwire/v1/admin.grpc.pb.h"
+#include "gradwire/v1/service.grpc.pb.h"
+#include "server/coordinator.h"
+#include "server/counters.h"
+#include "server/train_stream.h"
+
+namespace gradwire {
+
+// Train raw, the others with messages.
+using ParameterServiceBase =
+    v1::ParameterServer::WithCallbackMethod_Join<v1::ParameterServer::WithRawCallbackMethod_Train<
+        v1::ParameterServer::WithCallbackMethod_GetModel<
+            v1::ParameterServer::WithCallbackMethod_Heartbeat<
+                v1::ParameterServer::WithCallbackMethod_Leave<v1::ParameterServer::Service>>>>>;
+
+// Work is done on the pool, not on gRPC's few callback threads; a full pool is
+// answered with RESOURCE_EXHAUSTED.  All three must outlive the server's shutdown.
+class ParameterService final : public ParameterServiceBase {
+ public:
+  ParameterService(Coordinator* coordinator, ServerCounters* counters, ThreadPool* pool)
+      : coordinator_(coordinator), counters_(counters), pool_(pool) {}
+
+  grpc::ServerUnaryReactor* Join(grpc::CallbackServerContext* context,
+                                 const v1::JoinRequest* request,
+                                 v1::JoinResponse* response) override;
+  TrainReactor* Train(grpc::CallbackServerContext* context) override;
+  grpc::ServerWriteReactor<v1::GetModelResponse>* GetModel(
+      grpc::CallbackServerContext* context, const v1::GetModelRequest* request) override;
+  grpc::ServerUnaryReactor* Heartbeat(grpc::CallbackServerContext* context,
+                                      const v1::HeartbeatRequest* request,
+                                      v1::HeartbeatResponse* response) override;
+  grpc::ServerUnaryReactor* Leave(grpc::CallbackServerContext* context,
+                                  const v1::LeaveRequest* request,
+                                  v1::LeaveResponse* response) override;
+
+ private:
+  Coordinator* const coordinator_;
+  ServerCounters* const counters_;
+  ThreadPool* const pool_;
+};
+
+class AdminService final : public v1::Admin::CallbackService {
+ public:
+  explicit AdminService(Coordinator* coordinator) : coordinator_(coordinator) {}
+
+  grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
+                                      const v1::GetStatusRequest* request,
+                                      v1::GetStatusResponse* response) override;
+
+ private:
+  Coordinator* const coordinator_;
+};
+
+}  // namespace gradwire

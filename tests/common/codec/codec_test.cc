@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every codec keeps to: sent + residual = input, error feedback loses nothing,
+// updates come back as rounded, bad bytes change nothing.
+#include "common/codec/codec.h"
+
+#include <limits>
+
+#include "common/base/little_endian.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/common/codec/codec_cases.h"
+
+namespace gradwire {
+namespace {
+
+bool IsFp32(const std::string& spec) {
+  return spec.find("bf16") == std::string::npos && spec.find("fp16") == std::string::npos;
+}
+
+template <class Check>
+void ForEveryCodecAndSize(const Check& check) {
+  for (const std::string& spec : CodecSpecs()) {
+    for (const size_t n : BlockSizes()) {
+      SCOPED_TRACE(spec + " n=" + std::to_string(n));
+      check(spec, *Make(spec), KeyOf(n));
+    }
+  }
+}
+
+TEST(CodecTest, ResidualIsExactlyInputLessDecodedAndZeroWhereFp32WasSent) {
+  ForEveryCodecAndSize([](const std::string& spec, const Codec& codec, const BlockKey& key) {
+    const std::vector<float> input = RandomValues(key.size, 1);
+    std::vector<float> residual = input;
+    std::string payload;
+    codec.Encode(key, absl::MakeSpan(residual), &payload);
+    EXPECT_LE(payload.size(), codec.MaxPayloadBytes(key.size));
+    const std::vector<float> sent = Decoded(codec, key, payload);
+    size_t wrong = 0;
+    for (size_t i = 0; i < key.size; ++i) {
+      if (residual[i] != input[i] - sent[i]) ++wrong;
+      if (IsFp32(spec) && sent[i] != 0 && residual[i] != 0) ++wrong;
+      // A part in 2^8 (bf16) of the value at most, of what was sent at all.
+      if (sent[i] != 0 && std::fabs(residual[i]) > std::fabs(input[i]) / 256) ++wrong;
+    }
+    EXPECT_EQ(wrong, 0u);
+  });
+}
+
+TEST(CodecTest, SentAndResidualAddUpToAllGradientsOverAHundredSteps) {
+  for (const std::string& spec : CodecSpecs()) {
+    SCOPED_TRACE(spec);
+    const auto codec = Make(spec);
+    const size_t n = 517;
+    std::vector<float> residual(n, 0.0f);
+    std::vector<double> sent(n);
+    std::vector<double> gradients(n);
+    std::vector<double> magnitudes(n);
+    for (uint64_t step = 1; step <= 100; ++step) {
+      const std::vector<float> gradient = RandomValues(n, static_cast<uint32_t>(step));
+      for (size_t i = 0; i < n; ++i) {
+        residual[i] += gradient[i];
+        gradients[i] += gradient[i];
+        magnitudes[i] += std::fabs(residual[i]);
+      }
+      std::string payload;
+      codec->Encode(KeyOf(n, step), absl::MakeSpan(residual), &payload);
+      const std::vector<float> decoded = Decoded(*codec, KeyOf(n, step), payload);
+      for (size_t i = 0; i < n; ++i) sent[i] += decoded[i];
+    }
+    for (size_t i = 0; i < n; ++i) {
+      // One float addition a step, each off by half a unit in the last place of its sum.
+      EXPECT_NEAR(sent[i] + residual[i], gradients[i], magnitudes[i] * 0x1p-24 + 1e-12);
+    }
+  }
+}
+
+TEST(CodecTest, MeanIsTheSumInOrderDividedOnce) {
+  ForEveryCodecAndSize([](const std::string& /*spec*/, const Codec& codec, const BlockKey& key) {
+    std::vector<float> want(key.size, 0.0f);
+    Accumulator sum;
+    sum.sums.assign(3, 99.0f);  // what is there before the first payload must not matter
+    for (uint32_t worker = 0; worker < 3; ++worker) {
+      const std::string payload = Encoded(codec, key, RandomValues(key.size, 10 + worker));
+      const std::vector<float> decoded = Decoded(codec, key, payload);
+      for (size_t i = 0; i < key.size; ++i) want[i] = want[i] + decoded[i];
+      ASSERT_TRUE(codec.Accumulate(key, payload, &sum).ok());
+    }
+    EXPECT_EQ(sum.payloads, 3u);
+    for (float& value : want) value = value / 3.0f;
+    BlockValues mean;
+    codec.Mean(key, sum, &mean);
+    EXPECT_EQ(Dense(mean, key.size), want);
+    sum.Clear();
+    const std::string payload = Encoded(codec, key, RandomValues(key.size, 20));
+    ASSERT_TRUE(codec.Accumulate(key, payload, &sum).ok());
+    codec.Mean(key, sum, &mean);
+    EXPECT_EQ(Dense(mean, key.size), Decoded(codec, key, payload)) << "after Clear()";
+  });
+}
+
+TEST(CodecTest, UpdateComesBackAsItWasRoundedAndFitsTheLimit) {
+  ForEveryCodecAndSize([](const std::string& spec, const Codec& codec, const BlockKey& key) {
+    Accumulator sum;
+    for (uint32_t worker = 0; worker < 5; ++worker) {
+      ASSERT_TRUE(
+          codec.Accumulate(key, Encoded(codec, key, RandomValues(key.size, 30 + worker)), &sum)
+              .ok());
+    }
+    BlockValues mean;
+    codec.Mean(key, sum, &mean);
+    std::string payload = "to be replaced";
+    codec.EncodeUpdate(key, mean, &payload);
+    EXPECT_LE(payload.size(), 4 * key.size + 64);
+    BlockValues update;
+    ASSERT_TRUE(codec.DecodeUpdate(key, payload, &update).ok());
+    EXPECT_EQ(update.dense, mean.dense);
+    EXPECT_EQ(update.indices, mean.indices);
+    const std::vector<float> got = Dense(update, key.size);
+    const std::vector<float> want = Dense(mean, key.size);
+    size_t wrong = 0;
+    for (size_t i = 0; i < key.size; ++i) {
+      const double tolerance = IsFp32(spec) ? 0 : std::fabs(want[i]) / 256 + 0x1p-24;
+      if (std::fabs(got[i] - want[i]) > tolerance) ++wrong;
+    }
+    EXPECT_EQ(wrong, 0u);
+    // What is rounded once stays: an update encoded again is the same bytes.
+    std::string again;
+    codec.EncodeUpdate(key, update, &again);
+    EXPECT_EQ(again, payload);
+  });
+}
+
+// fp16 ends at 65504: the rest stays in the residual, and goes out later.
+TEST(CodecTest, ValuesBeyondTheFormatAreSentInParts) {
+  for (const char* spec : {"random_k:1,values=fp16", "top_k:1,values=fp16"}) {
+    const auto codec = Make(spec);
+    std::vector<float> values = {100000.0f, -70000.0f, 1.0f, 3e38f};
+    const std::string payload = Encoded(*codec, KeyOf(4), values);
+    EXPECT_EQ(Decoded(*codec, KeyOf(4), payload),
+              (std::vector<float>{65504.0f, -65504.0f, 1.0f, 65504.0f}));
+    std::string ignored;
+    codec->Encode(KeyOf(4), absl::MakeSpan(values), &ignored);
+    EXPECT_EQ(values, (std::vector<float>{34496.0f, -4496.0f, 0.0f, 3e38f}));
+  }
+  const auto bf16 = Make("random_k:1,values=bf16");
+  const float greatest = std::numeric_limits<float>::max();
+  const std::vector<float> all = Decoded(*bf16, KeyOf(1), Encoded(*bf16, KeyOf(1), {greatest}));
+  EXPECT_EQ(all[0], 0x1.FEp127f) << "not infinity";
+}
+
+// Every refusal: InvalidArgument, a message, and nothing changed.
+void ExpectRefused(const Codec& codec, const BlockKey& key, const std::string& payload,
+                   const std::string& what) {
+  const std::string valid = Encoded(codec, key, RandomValues(key.size, 40));
+  for (const bool first : {true, false}) {
+    Accumulator sum;
+    if (!first) {
+      ASSERT_TRUE(codec.Accumulate(key, valid, &sum).ok());
+    }
+    const Accumulator before = sum;
+    const absl::Status status = codec.Accumulate(key, payload, &sum);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << what;
+    EXPECT_FALSE(status.message().empty());
+    EXPECT_EQ(sum.payloads, before.payloads);
+    EXPECT_EQ(sum.sums, before.sums);
+    EXPECT_EQ(sum.touched, before.touched);
+  }
+  BlockValues update = {.dense = true, .indices = {4}, .values = {5.0f}};
+  EXPECT_EQ(codec.DecodeUpdate(key, payload, &update).code(), absl::StatusCode::kInvalidArgument)
+      << what;
+  EXPECT_TRUE(update.dense);
+  EXPECT_THAT(update.indices, testing::ElementsAre(4u));
+  EXPECT_THAT(update.values, testing::ElementsAre(5.0f));
+}
+
+TEST(CodecTest, WrongLengthsAreRefusedAndChangeNothing) {
+  for (const std::string& spec : CodecSpecs()) {
+    for (const size_t n : {1, 2, 17, 1000}) {
+      SCOPED_TRACE(spec + " n=" + std::to_string(n));
+      const auto codec = Make(spec);
+      const std::string payload = Encoded(*codec, KeyOf(n), RandomValues(n, 50));
+      ExpectRefused(*codec, KeyOf(n), "", "empty");
+      for (size_t cut = 1; cut < payload.size(); cut += 1 + payload.size() / 20) {
+        ExpectRefused(*codec, KeyOf(n), payload.substr(0, cut), "cut");
+      }
+      ExpectRefused(*codec, KeyOf(n), payload.substr(0, payload.size() - 1), "one short");
+      ExpectRefused(*codec, KeyOf(n), payload + '\0', "one long");
+      ExpectRefused(*codec, KeyOf(n), payload + payload, "twice");
+      ExpectRefused(*codec, KeyOf(n), payload + std::string(size_t{1} << 20, 'x'), "very long");
+    }
+  }
+}
+
+TEST(CodecTest, NanAndInfinityAreRefusedNamingTheCoordinate) {
+  struct Case {
+    const char* spec;
+    std::string bytes;  // of the last value of the payload
+  };
+  const std::string inf16("\x00\x7C", 2);
+  const std::string nan16("\x01\xFC", 2);
+  const std::string inf_bf16("\x80\x7F", 2);
+  const std::string inf32("\x00\x00\x80\xFF", 4);
+  const std::string nan32("\x01\x00\x80\x7F", 4);
+  const Case cases[] = {
+      {"identity", inf32},
+      {"identity", nan32},
+      {"random_k:0.2", inf32},
+      {"random_k:0.2", nan32},
+      {"random_k:0.2,values=fp16", inf16},
+      {"random_k:0.2,values=fp16", nan16},
+      {"random_k:0.2,values=bf16", inf_bf16},
+      {"top_k:0.2", inf32},
+      {"top_k:0.2", nan32},
+      {"top_k:0.4", nan32},
+      {"top_k:0.8", inf32},
+      {"top_k:0.2,values=fp16", nan16},
+      {"top_k:0.2,values=bf16", inf_bf16},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.spec);
+    const auto codec = Make(c.spec);
+    const BlockKey key = KeyOf(100);
+    std::string payload = Encoded(*codec, key, RandomValues(100, 60));
+    payload.replace(payload.size() - c.bytes.size(), c.bytes.size(), c.bytes);
+    ExpectRefused(*codec, key, payload, "not finite");
+    Accumulator sum;
+    EXPECT_THAT(std::string(codec->Accumulate(key, payload, &sum).message()),
+                testing::AllOf(testing::HasSubstr("coordinate "), testing::HasSubstr("finite")));
+  }
+}
+
+TEST(CodecTest, ASumBeyondTheFloatLimitIsRefusedAndChangesNothing) {
+  for (const char* spec : {"identity", "random_k:0.2", "top_k:0.2", "top_k:0.4", "top_k:0.8",
+                           "random_k:0.2,values=bf16", "top_k:0.2,values=bf16"}) {
+    SCOPED_TRACE(spec);
+    const auto codec = Make(spec);
+    const BlockKey key = KeyOf(50);
+    const std::string payload = Encoded(*codec, key, std::vector<float>(50, 3e38f));
+    Accumulator sum;
+    ASSERT_TRUE(codec->Accumulate(key, payload, &sum).ok());
+    const Accumulator before = sum;
+    const absl::Status status = codec->Accumulate(key, payload, &sum);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), testing::HasSubstr("limit"));
+    EXPECT_EQ(sum.payloads, 1u);
+    EXPECT_EQ(sum.sums, before.sums);
+    EXPECT_EQ(sum.touched, before.touched);
+  }
+}
+
+}  // namespace
+}  // namespace gradwire

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// Payloads that were written once and are read for ever: tests/golden/payloads.
+//
+// A file holds a codec, a block, a worker's payload and what it stands for, and the
+// update of two workers and what it stands for.  They are never written again; for a new
+// codec add a row to Cases() and write its file, which leaves those that exist alone, with
+//   common_codec_test --gtest_also_run_disabled_tests --gtest_filter='*DISABLED_WriteNewFiles'
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "gtest/gtest.h"
+#include "tests/common/codec/codec_cases.h"
+
+namespace gradwire {
+namespace {
+
+struct GoldenCase {
+  const char* file;
+  const char* spec;
+};
+
+const std::vector<GoldenCase>& Cases() {
+  static const auto* const cases = new std::vector<GoldenCase>{
+      {"identity", "identity"},
+      {"random_k_stratified", "random_k:0.25"},
+      {"random_k_uniform_bf16", "random_k:0.25,set=uniform,values=bf16"},
+      {"random_k_strided_fp16", "random_k:0.25,set=strided,values=fp16"},
+      {"top_k_gaps", "top_k:0.1"},
+      {"top_k_gaps_bf16", "top_k:0.05,values=bf16"},
+      {"top_k_bitmap_fp16", "top_k:0.4,values=fp16"},
+      {"top_k_dense", "top_k:0.6"},
+  };
+  return *cases;
+}
+
+constexpr BlockKey kKey = {.seed = 7, .step = 3, .block = 1, .size = 40};
+
+// Exact in binary, so that any language can make them.
+std::vector<float> Input(int worker) {
+  std::vector<float> values;
+  for (int i = 0; i < static_cast<int>(kKey.size); ++i) {
+    const int numerator = (i * 37 + worker * 11) % 101 - 50;
+    values.push_back(static_cast<float>(numerator) / 8.0f + static_cast<float>(i) / 4096.0f);
+  }
+  return values;
+}
+
+using Fields = std::map<std::string, std::string>;
+
+std::string Text(const std::vector<float>& values) {
+  std::string text;
+  for (const float value : values) absl::StrAppendFormat(&text, "%.9g ", value);
+  return text.substr(0, text.size() - 1);
+}
+
+std::vector<float> Values(const std::string& text) {
+  std::vector<float> values;
+  for (absl::string_view word : absl::StrSplit(text, ' ')) {
+    float value = 0;
+    EXPECT_TRUE(absl::SimpleAtof(word, &value)) << word;
+    values.push_back(value);
+  }
+  return values;
+}
+
+// What the code of today makes of the inputs.
+Fields Computed(const std::string& spec) {
+  const auto codec = Make(spec);
+  const std::string up = Encoded(*codec, kKey, Input(0));
+  Accumulator sum;
+  EXPECT_TRUE(codec->Accumulate(kKey, up, &sum).ok());
+  EXPECT_TRUE(codec->Accumulate(kKey, Encoded(*codec, kKey, Input(1)), &sum).ok());
+  BlockValues mean;
+  codec->Mean(kKey, sum, &mean);
+  std::string down;
+  codec->EncodeUpdate(kKey, mean, &down);
+  BlockValues update;
+  EXPECT_TRUE(codec->DecodeUpdate(kKey, down, &update).ok());
+  return {{"codec", spec},
+          {"block", "seed 7 step 3 block 1 size 40"},
+          {"up", absl::BytesToHexString(up)},
+          {"up_values", Text(Decoded(*codec, kKey, up))},
+          {"down", absl::BytesToHexString(down)},
+          {"down_values", Text(Dense(update, kKey.size))}};
+}
+
+std::string PathOf(const GoldenCase& golden) {
+  return absl::StrCat(GRADWIRE_TEST_DATA, "/golden/payloads/", golden.file, ".txt");
+}
+
+Fields Read(const std::string& path) {
+  Fields fields;
+  std::ifstream in(path);
+  EXPECT_TRUE(in.good()) << path;
+  for (std::string line; std::getline(in, line);) {
+    std::pair<std::string, std::string> field = absl::StrSplit(line, absl::MaxSplits(": ", 1));
+    fields.insert(std::move(field));
+  }
+  return fields;
+}
+
+TEST(GoldenPayloadTest, OldPayloadsAreReadAsTheyWereMeant) {
+  for (const GoldenCase& golden : Cases()) {
+    SCOPED_TRACE(golden.file);
+    Fields fields = Read(PathOf(golden));
+    const auto codec = Make(fields["codec"]);
+    EXPECT_EQ(Decoded(*codec, kKey, absl::HexStringToBytes(fields["up"])),
+              Values(fields["up_values"]));
+    BlockValues update;
+    ASSERT_TRUE(codec->DecodeUpdate(kKey, absl::HexStringToBytes(fields["down"]), &update).ok());
+    EXPECT_EQ(Dense(update, kKey.size), Values(fields["down_values"]));
+  }
+}
+
+TEST(GoldenPayloadTest, TodaysBytesAreTheOldOnes) {
+  for (const GoldenCase& golden : Cases()) {
+    SCOPED_TRACE(golden.file);
+    EXPECT_EQ(Read(PathOf(golden)), Computed(golden.spec));
+  }
+}
+
+TEST(GoldenPayloadTest, DISABLED_WriteNewFiles) {
+  for (const GoldenCase& golden : Cases()) {
+    if (std::filesystem::exists(PathOf(golden))) continue;
+    std::ofstream out(PathOf(golden));
+    Fields fields = Computed(golden.spec);
+    for (const char* name : {"codec", "block", "up", "up_values", "down", "down_values"}) {
+      out << name << ": " << fields[name] << "\n";
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gradwire

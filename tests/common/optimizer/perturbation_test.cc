@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// The noise has the law that its spec names, and is a function of (seed, step, block).
+#include "common/optimizer/perturbation.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+namespace gradwire {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr size_t kSize = 100000;
+
+std::vector<float> Noise(float std, const BlockKey& key, float at = 0) {
+  std::vector<float> gradient(key.size, at);
+  Perturbation{.std = std}.AddTo(key, absl::MakeSpan(gradient));
+  return gradient;
+}
+
+TEST(PerturbationTest, HasTheStandardDeviationPerCoordinate) {
+  const std::vector<float> noise = Noise(0.25F, {.seed = 3, .step = 9, .block = 2, .size = kSize});
+  double sum = 0;
+  double squares = 0;
+  for (const float value : noise) {
+    sum += value;
+    squares += double{value} * value;
+  }
+  const double n = kSize;
+  // Five standard errors: of a mean std/sqrt(n), of a variance std^2*sqrt(2/n).
+  EXPECT_NEAR(sum / n, 0, 5 * 0.25 / std::sqrt(n));
+  EXPECT_NEAR(squares / n, 0.0625, 5 * 0.0625 * std::sqrt(2 / n));
+}
+
+TEST(PerturbationTest, IsAddedToTheGradient) {
+  const BlockKey key = {.seed = 3, .step = 9, .block = 2, .size = 1000};
+  const std::vector<float> alone = Noise(0.25F, key);
+  const std::vector<float> added = Noise(0.25F, key, 10);
+  for (size_t i = 0; i < alone.size(); ++i) EXPECT_EQ(added[i], 10 + alone[i]) << i;
+}
+
+TEST(PerturbationTest, DependsOnSeedStepAndBlockOnly) {
+  const BlockKey key = {.seed = 3, .step = 9, .block = 2, .size = 64};
+  const std::vector<float> noise = Noise(1, key);
+  EXPECT_EQ(Noise(1, key), noise);
+  BlockKey other = key;
+  other.seed = 4;
+  EXPECT_NE(Noise(1, other), noise);
+  other = key;
+  other.step = 10;
+  EXPECT_NE(Noise(1, other), noise);
+  other = key;
+  other.block = 3;
+  EXPECT_NE(Noise(1, other), noise);
+}
+
+TEST(PerturbationTest, NoneChangesNoBit) {
+  const auto none = MakePerturbation("none");
+  ASSERT_TRUE(none.ok());
+  std::vector<float> gradient = {-0.0F, 1, 0x1p-149F};
+  const std::vector<float> before = gradient;
+  none->AddTo({.seed = 1, .step = 1, .block = 0, .size = 3}, absl::MakeSpan(gradient));
+  EXPECT_EQ(std::memcmp(gradient.data(), before.data(), 3 * sizeof(float)), 0);
+}
+
+TEST(PerturbationTest, IsMadeFromItsSpec) {
+  EXPECT_EQ(MakePerturbation("gaussian:std=0.01")->std, 0.01F);
+  EXPECT_EQ(MakePerturbation("gaussian:2")->std, 2.0F);
+  const struct {
+    const char* spec;
+    const char* want;
+  } refused[] = {
+      {"", "no perturbation \"\"; known: none, gaussian"},
+      {"none:1", "no parameter for \"1\""},
+      {"gaussian", "std is required"},
+      {"gaussian:0", "std: 0 is not in ["},
+      {"gaussian:std=-1", "std: -1 is not in ["},
+      {"gaussian:std=inf", "std: \"inf\" is not a number"},
+  };
+  for (const auto& c : refused) {
+    SCOPED_TRACE(c.spec);
+    const absl::Status status = MakePerturbation(c.spec).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(c.want));
+  }
+}
+
+}  // namespace
+}  // namespace gradwire

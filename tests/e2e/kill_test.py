@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker killed in mid-run: the others go on, and it is said who left and when."""
+
+import time
+import unittest
+
+from cluster import Cluster, job_text, saddle, wait_until
+
+LEASE = 10
+
+
+def job(steps, **fields):
+    return job_text(
+        saddle(dimension=1000, start=0.5, gamma=0.1),
+        steps=steps,
+        workers=4,
+        lease_seconds=LEASE,
+        codec="random_k:0.1",
+        **fields
+    )
+
+
+class KillTest(unittest.TestCase):
+    def test_the_others_go_on_within_the_lease_and_the_run_ends_well(self):
+        with Cluster(job(steps=150)) as cluster:
+            cluster.start(4, "--step_delay=20ms")
+            wait_until(lambda: cluster.step_of("worker-0") >= 20, "20 steps")
+            cluster.kill("worker-2")
+            killed_at, killed_step = time.monotonic(), cluster.step_of("worker-0")
+            # At most one round can have been open with its payload in it.
+            wait_until(
+                lambda: cluster.step_of("worker-0") >= killed_step + 5, "the others to go on"
+            )
+            self.assertLess(time.monotonic() - killed_at, LEASE)
+            summary = cluster.finish()
+            self.assertEqual(summary["version"], 150)
+            for worker in cluster.workers.values():
+                self.assertEqual(worker.final_hash(), summary["parameters"])
+            [left] = summary["left"]
+            self.assertEqual((left["worker"], left["rank"]), ("worker-2", 2))
+            self.assertLessEqual(abs(left["step"] - killed_step), 2)
+            self.assertTrue(left["reason"])
+            said = [
+                line
+                for line in cluster.server.err.splitlines()
+                if "worker-2" in line and str(left["step"]) in line
+            ]
+            self.assertTrue(said, "the server's log does not say who left at which step")
+
+    def test_the_evaluating_worker_may_be_the_one_that_dies(self):
+        with Cluster(job(steps=100, eval_every=10)) as cluster:
+            cluster.start(4, "--step_delay=20ms")
+            wait_until(lambda: cluster.step_of("worker-0") >= 15, "15 steps")
+            cluster.kill("worker-0")
+            summary = cluster.finish()
+            self.assertEqual(summary["version"], 100)
+            self.assertEqual([left["worker"] for left in summary["left"]], ["worker-0"])
+            evaluated = [line for line in cluster.metrics("worker-1") if "metrics" in line]
+            self.assertTrue(evaluated, "no other worker took over the evaluation")
+
+    def test_a_killed_worker_that_is_started_again_takes_part_again(self):
+        with Cluster(job(steps=250)) as cluster:
+            cluster.start(4, "--step_delay=20ms")
+            wait_until(lambda: cluster.step_of("worker-0") >= 20, "20 steps")
+            cluster.kill("worker-3")
+            wait_until(
+                lambda: not cluster.server.running() or cluster.step_of("worker-0") >= 30,
+                "the others to go on",
+            )
+            cluster.start_worker("worker-3", "--step_delay=20ms")
+            wait_until(lambda: cluster.step_of("worker-3") >= 30, "worker-3 to take part again")
+            summary = cluster.finish()
+            self.assertEqual(summary["version"], 250)
+            for worker in cluster.workers.values():
+                self.assertEqual(worker.final_hash(), summary["parameters"])
+
+
+if __name__ == "__main__":
+    unittest.main()

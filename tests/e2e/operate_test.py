@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator does to a running job: look at it, take the model, end it."""
+
+import os
+import signal
+import unittest
+
+from cluster import Cluster, job_text, run_program, saddle, wait_until
+from safetensors_file import read_tensors
+
+JOB = job_text(
+    saddle(dimension=1000, start=0.5, gamma=0.1),
+    steps=100000,
+    workers=2,
+    name="operated",
+    snapshot_every=10,
+)
+
+
+class OperateTest(unittest.TestCase):
+    def running_cluster(self):
+        cluster = Cluster(JOB)
+        self.addCleanup(cluster.__exit__, None, None, None)
+        cluster.start(2, "--step_delay=5ms", "--give_up_after=2s")
+        wait_until(lambda: cluster.step_of("worker-0") >= 25, "25 steps")
+        return cluster
+
+    def test_sigterm_drains_the_server(self):
+        cluster = self.running_cluster()
+        cluster.server.signal(signal.SIGTERM)
+        self.assertEqual(cluster.server.wait(10), 0, cluster.server.tail())
+        for worker in cluster.workers.values():  # each tries for --give_up_after, then says so
+            self.assertEqual(worker.wait(30), 1)
+            self.assertIn(cluster.address, worker.err)
+
+    def test_sigterm_before_any_worker_came_ends_the_server(self):
+        with Cluster(JOB) as cluster:
+            cluster.start_server()
+            cluster.wait_for_address()
+            cluster.server.signal(signal.SIGTERM)
+            self.assertEqual(cluster.server.wait(10), 0, cluster.server.tail())
+
+    def test_sigterm_to_a_worker_makes_it_leave(self):
+        cluster = self.running_cluster()
+        worker = cluster.workers["worker-1"]
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(worker.wait(20), 128 + signal.SIGTERM)
+        step = cluster.step_of("worker-0")
+        wait_until(lambda: cluster.step_of("worker-0") >= step + 10, "the other to go on")
+
+    def test_status_shows_job_and_workers(self):
+        cluster = self.running_cluster()
+        status = run_program("gradwire", "status", f"--server={cluster.address}")
+        self.assertEqual(status.returncode, 0, status.stderr)
+        for text in ("operated", "worker-0", "worker-1", "training", "member"):
+            self.assertIn(text, status.stdout)
+
+    def test_export_writes_the_newest_snapshot(self):
+        cluster = self.running_cluster()
+        path = cluster.path("model.safetensors")
+        export = run_program("gradwire", "export", f"--server={cluster.address}", f"--out={path}")
+        self.assertEqual(export.returncode, 0, export.stderr)
+        with open(path, "rb") as file:
+            tensors, metadata = read_tensors(file.read())
+        self.assertEqual([name for name in tensors], ["x"])
+        self.assertEqual(tensors["x"][0], [1000])
+        version = int(metadata["gradwire.version"])
+        self.assertEqual(version % 10, 0)
+        self.assertGreaterEqual(version, 10)
+
+    def test_export_names_a_path_that_cannot_be_written(self):
+        cluster = self.running_cluster()
+        path = os.path.join(cluster.folder, "no-such-folder", "model.safetensors")
+        export = run_program("gradwire", "export", f"--server={cluster.address}", f"--out={path}")
+        self.assertEqual(export.returncode, 1)
+        self.assertIn(path, export.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// One Train stream: a thread that reads ahead, at most two messages, and a
+// writer.
+#pragma once
+
+#include <grpcpp/client_context.h>
+#include <grpcpp/support/sync_stream.h>
+
+#include <deque>
+#include <memory>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/base/mutex.h"
+#include "gradwire/v1/service.grpc.pb.h"
+
+namespace gradwire {
+
+// One thread (the owner) calls Send, Next and Close; CancelStuckSend is thread-safe.
+class ClientStream {
+ public:
+  // Opens the stream.  What goes wrong shows in Next and Close.  `stub` must outlive it.
+  explicit ClientStream(v1::ParameterServer::Stub* stub);
+  ~ClientStream();
+  ClientStream(const ClientStream&) = delete;
+  ClientStream& operator=(const ClientStream&) = delete;
+
+  // Blocks while the server does not read.  False: the stream is broken.
+  bool Send(const v1::TrainRequest& request) ABSL_LOCKS_EXCLUDED(mu_);
+
+  enum class Read { kMessage, kTimeout, kEnded };
+  Read Next(absl::Duration timeout, v1::TrainResponse* response) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // What the stream ended with.  One that still lives is cancelled: CANCELLED.
+  absl::Status Close() ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Cancels the stream when one Send has waited for longer than `limit`: the server is
+  // there but does not read.
+  void CancelStuckSend(absl::Duration limit) ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  void ReadAhead() ABSL_LOCKS_EXCLUDED(mu_);
+  bool HasRoomOrClosing() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::TrainRequest, v1::TrainResponse>> stream_;
+  bool closed_ = false;
+  absl::Status final_;
+
+  Mutex mu_;
+  CondVar changed_;
+  std::deque<v1::TrainResponse> waiting_ ABSL_GUARDED_BY(mu_);
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;    // by the server or the network
+  bool closing_ ABSL_GUARDED_BY(mu_) = false;  // by us
+  bool sending_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Duration send_start_ ABSL_GUARDED_BY(mu_);
+
+  std::thread reader_;  // last: uses all of the above
+};
+
+}  // namespace gradwire

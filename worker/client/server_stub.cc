@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Deadlines and status conversion around the generated stub.
+#include "worker/client/server_stub.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/clock.h"
+#include "common/rpc/channel.h"
+#include "common/rpc/status.h"
+
+namespace gradwire {
+namespace {
+
+// Of a snapshot, beside its tensors: names, shapes, the job.
+constexpr uint64_t kMaxSnapshotHeaderBytes = uint64_t{64} << 20;
+
+uint64_t MaxSnapshotBytes(const Job& job) {
+  const uint64_t vectors = 1 + job.optimizer->state_names().size();
+  return vectors * job.layout.dimension() * sizeof(float) + kMaxSnapshotHeaderBytes;
+}
+
+void SetDeadline(absl::Duration deadline, grpc::ClientContext* context) {
+  context->set_deadline(absl::ToChronoTime(absl::Now() + deadline));
+}
+
+// Reads all chunks.  False when they are not what the first message announced.
+bool ReadChunks(uint64_t max_bytes, grpc::ClientReader<v1::GetModelResponse>* reader,
+                ServerStub::Model* model) {
+  v1::GetModelResponse response;
+  uint64_t total = 0;
+  for (bool first = true; reader->Read(&response); first = false) {
+    if (first) {
+      model->point = response.point();
+      total = response.total_bytes();
+      if (total > max_bytes) return false;
+      model->bytes.reserve(total);
+    }
+    if (response.chunk().size() > total - model->bytes.size()) return false;
+    model->bytes.append(response.chunk());
+  }
+  return model->bytes.size() == total;
+}
+
+}  // namespace
+
+ServerStub::ServerStub(const std::string& address)
+    : channel_(NewClientChannel(address)), stub_(v1::ParameterServer::NewStub(channel_)) {}
+
+absl::StatusOr<v1::JoinResponse> ServerStub::Join(const v1::JoinRequest& request) {
+  grpc::ClientContext context;
+  SetDeadline(kCallDeadline, &context);
+  v1::JoinResponse response;
+  const grpc::Status status = stub_->Join(&context, request, &response);
+  if (!status.ok()) return FromGrpc(status);
+  return response;
+}
+
+absl::StatusOr<v1::LeaveResponse> ServerStub::Leave(const v1::LeaveRequest& request) {
+  grpc::ClientContext context;
+  SetDeadline(kCallDeadline, &context);
+  v1::LeaveResponse response;
+  const grpc::Status status = stub_->Leave(&context, request, &response);
+  if (!status.ok()) return FromGrpc(status);
+  return response;
+}
+
+absl::StatusOr<v1::HeartbeatResponse> ServerStub::Heartbeat(const v1::HeartbeatRequest& request,
+                                                            grpc::ClientContext* context) {
+  v1::HeartbeatResponse response;
+  const grpc::Status status = stub_->Heartbeat(context, request, &response);
+  if (!status.ok()) return FromGrpc(status);
+  return response;
+}
+
+absl::StatusOr<ServerStub::Model> ServerStub::GetModel(const Job& job, absl::Duration deadline) {
+  grpc::ClientContext context;
+  SetDeadline(deadline, &context);
+  v1::GetModelRequest request;
+  request.set_with_state(true);
+  const auto reader = stub_->GetModel(&context, request);
+  Model model;
+  const uint64_t max_bytes = MaxSnapshotBytes(job);
+  const bool whole = ReadChunks(max_bytes, reader.get(), &model);
+  if (!whole) context.TryCancel();
+  const grpc::Status status = reader->Finish();
+  if (!status.ok() && status.error_code() != grpc::StatusCode::CANCELLED) return FromGrpc(status);
+  if (!whole || !status.ok()) {
+    return absl::DataLossError(absl::StrCat(
+        "the snapshot of version ", model.point.version(), " came with ", model.bytes.size(),
+        " bytes and then not what was announced; this job's snapshots have at most ", max_bytes));
+  }
+  return model;
+}
+
+// Not a sleep while the connection is down: gRPC connects only while a thread waits in it, and
+// leaves the rest to a poller that looks every 5 s.
+void ServerStub::WaitToRetry(absl::Duration delay, const StopFlag& stop) {
+  if (channel_->GetState(true) == GRPC_CHANNEL_READY) {
+    stop.Sleep(delay);
+    return;
+  }
+  const SteadyClock clock;
+  const absl::Duration end = clock.Now() + delay;
+  while (stop.requested() == 0 && clock.Now() < end) {
+    const absl::Duration slice = std::min(end - clock.Now(), StopFlag::kSlice);
+    if (channel_->WaitForConnected(absl::ToChronoTime(absl::Now() + slice))) return;
+  }
+}
+
+}  // namespace gradwire

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The unary calls of a worker, each with a deadline, and GetModel.
+#pragma once
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/replica/job.h"
+#include "gradwire/v1/service.grpc.pb.h"
+#include "worker/client/stop_flag.h"
+
+namespace gradwire {
+
+inline constexpr absl::Duration kCallDeadline = absl::Seconds(10);
+
+// One try a call: who calls decides about another.  Errors are the server's or gRPC's codes,
+// see proto/README.md "Errors".  Thread-safe.
+class ServerStub {
+ public:
+  // "host:port".  Connects on first use.
+  explicit ServerStub(const std::string& address);
+
+  absl::StatusOr<v1::JoinResponse> Join(const v1::JoinRequest& request);
+  absl::StatusOr<v1::LeaveResponse> Leave(const v1::LeaveRequest& request);
+  // `context` is the caller's, with its deadline, so that another thread can cancel the call.
+  absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::HeartbeatRequest& request,
+                                                  grpc::ClientContext* context);
+
+  struct Model {
+    v1::Point point;
+    std::string bytes;  // a safetensors file
+  };
+  // The newest snapshot with optimizer state.  NotFound: there is none yet.  DataLoss: it has
+  // another size than it said, or than the job's model can have.
+  absl::StatusOr<Model> GetModel(const Job& job, absl::Duration deadline);
+
+  // Waits for `delay`, or until a connection that was down is up again, or until the stop is
+  // requested.
+  void WaitToRetry(absl::Duration delay, const StopFlag& stop);
+
+  v1::ParameterServer::Stub* train_stub() { return stub_.get(); }
+
+ private:
+  const std::shared_ptr<grpc::Channel> channel_;
+  const std::unique_ptr<v1::ParameterServer::Stub> stub_;
+};
+
+}  // namespace gradwire

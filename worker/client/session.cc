@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a session does while it is connected, and how it reacts to errors.
+#include "worker/client/session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/rpc/limits.h"
+#include "worker/client/client_stream.h"
+#include "worker/client/heartbeat.h"
+#include "worker/client/server_stub.h"
+
+namespace gradwire {
+namespace {
+
+constexpr absl::Duration kWait = absl::Milliseconds(100);  // until the stop flag is looked at
+constexpr absl::Duration kLeaveTries = absl::Seconds(30);
+constexpr absl::Duration kSettle = absl::Seconds(2);   // for the open step to end
+constexpr absl::Duration kGoodbye = absl::Seconds(1);  // for the server to end the stream
+constexpr uint32_t kMaxResyncs = 5;                    // without a record between them
+
+enum class Reaction { kRetry, kJoinAgain, kGiveUp };
+
+// proto/README.md "Errors".  CANCELLED, INTERNAL and UNKNOWN are what gRPC makes of a
+// connection that was cut.
+Reaction ReactionTo(const absl::Status& error) {
+  switch (error.code()) {
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kResourceExhausted:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kCancelled:
+    case absl::StatusCode::kInternal:
+    case absl::StatusCode::kUnknown:
+      return Reaction::kRetry;
+    case absl::StatusCode::kAborted:
+    case absl::StatusCode::kNotFound:  // the server is a new one
+      return Reaction::kJoinAgain;
+    default:
+      return Reaction::kGiveUp;
+  }
+}
+
+absl::Duration Now() { return SteadyClock().Now(); }
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Session>> Session::Connect(SessionOptions options) {
+  if (options.server.empty()) return absl::InvalidArgumentError("the server's address is empty");
+  if (options.worker_id.empty() || options.worker_id.size() > kMaxTextBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("the worker id has ", options.worker_id.size(),
+                                                   " bytes, allowed are 1 to ", kMaxTextBytes));
+  }
+  if (options.build.size() > kMaxTextBytes) options.build.resize(kMaxTextBytes);
+  std::unique_ptr<Session> session(new Session(std::move(options)));
+  while (!session->finished_ && !(session->caught_up_sent_ && session->stream_ != nullptr)) {
+    GRADWIRE_RETURN_IF_ERROR(session->PumpOrRetry(kWait).status());
+  }
+  return session;
+}
+
+absl::StatusOr<Turn> Session::NextTurn() {
+  heard_at_ = Now();  // the time since the last turn was spent on the gradient
+  while (!finished_) {
+    // What has arrived already may make the turn void: it goes first.
+    const bool due = TurnIsDue() && stream_ != nullptr;
+    GRADWIRE_ASSIGN_OR_RETURN(const bool handled, PumpOrRetry(due ? absl::ZeroDuration() : kWait));
+    if (due && !handled && stream_ != nullptr) break;
+  }
+  return MakeTurn();
+}
+
+Turn Session::MakeTurn() const {
+  Turn turn = {.version = version(), .rank = self_.rank};
+  if (finished_) {
+    turn.evaluate = header().used_size() > 0 && header().used(0).rank() == self_.rank;
+    return turn;
+  }
+  turn.kind = Turn::Kind::kCompute;
+  turn.step = version() + 1;
+  turn.learning_rate = header().next_learning_rate();
+  turn.evaluate = header().members(0).id() == options_.worker_id;
+  return turn;
+}
+
+absl::Status Session::Push(absl::Span<float> gradient, const StepReport& report) {
+  if (finished_ || !TurnIsDue()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("no turn to compute step ", version() + 1, " is open: call NextTurn first"));
+  }
+  const Replica& replica = follower_->replica();
+  OpenStep open = {.step = version() + 1,
+                   .learning_rate = header().next_learning_rate(),
+                   .base_chain_hash = replica.chain_hash()};
+  if (ReplicaHashDue(*job_, open.step)) open.replica_hash = replica.Hash();
+  GRADWIRE_RETURN_IF_ERROR(uplink_->Encode(open, gradient, report));
+  if (uplink_->abstained()) {
+    LogWarning(absl::StrCat("abstains from step ", open.step, ": ",
+                            uplink_->Messages(self_)[0].gradient().end().abstain_reason()));
+  }
+  heartbeat_->Progress(open.step);
+  SendHeld();
+  return absl::OkStatus();
+}
+
+absl::Status Session::Leave(absl::string_view reason,
+                            const std::optional<v1::Evaluation>& evaluation) {
+  SettleHeld();
+  v1::LeaveRequest request;
+  request.set_worker_id(options_.worker_id);
+  request.set_incarnation(self_.incarnation);
+  request.set_reason(std::string(reason.substr(0, kMaxTextBytes)));
+  *request.mutable_at() = Here();
+  request.set_parameters_hash(ParametersHash());
+  if (evaluation.has_value()) *request.mutable_evaluation() = *evaluation;
+  // Who goes before the end goes at once; at the end the server's hash is worth waiting for.
+  const absl::Duration tries =
+      finished_ ? std::min(kLeaveTries, options_.give_up_after) : absl::ZeroDuration();
+  const absl::Duration end = Now() + tries;
+  absl::Status status = LeaveOnce(request);
+  while (ReactionTo(status) == Reaction::kRetry && Now() < end) {
+    stub_->WaitToRetry(backoff_.Next(), StopFlag());
+    status = LeaveOnce(request);
+  }
+  v1::TrainResponse ignored;
+  const absl::Duration goodbye = Now() + kGoodbye;
+  while (status.ok() && stream_ != nullptr && Now() < goodbye) {
+    if (stream_->Next(kWait, &ignored) == ClientStream::Read::kEnded) break;
+  }
+  CloseStream().IgnoreError();
+  heartbeat_.reset();
+  joined_ = false;
+  left_ = true;
+  return status;
+}
+
+// A member that leaves an open step makes all others send theirs again.
+void Session::SettleHeld() {
+  const absl::Duration end = Now() + kSettle;
+  while (stream_ != nullptr && uplink_->held_step() == version() + 1 && Now() < end) {
+    if (!Pump(kWait).ok()) return;
+  }
+}
+
+absl::Status Session::LeaveOnce(const v1::LeaveRequest& request) {
+  const absl::StatusOr<v1::LeaveResponse> response = stub_->Leave(request);
+  if (!response.ok()) {
+    return {response.status().code(), absl::StrCat("leaving the server at ", options_.server, ": ",
+                                                   response.status().message())};
+  }
+  const uint64_t theirs = response->parameters_hash();
+  if (!finished_ || theirs == 0 || theirs == request.parameters_hash()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("at version ", version(), " this worker's parameters are ",
+                   HashText(request.parameters_hash()), ", the server's at ", options_.server,
+                   " are ", HashText(theirs), ": keep the logs of both, and compare their builds"));
+}
+
+// One message or one step on the way to a stream.  True: a message was handled.
+absl::StatusOr<bool> Session::Pump(absl::Duration wait) {
+  if (!joined_) GRADWIRE_RETURN_IF_ERROR(JoinOnce());
+  if (needs_snapshot_) GRADWIRE_RETURN_IF_ERROR(TakeSnapshot());
+  if (finished_) return false;
+  if (stream_ == nullptr) GRADWIRE_RETURN_IF_ERROR(OpenStream());
+  heartbeat_->Progress(version() + 1);
+  v1::TrainResponse response;
+  switch (stream_->Next(wait, &response)) {
+    case ClientStream::Read::kMessage:
+      GRADWIRE_RETURN_IF_ERROR(Handle(std::move(response)));
+      return true;
+    case ClientStream::Read::kTimeout:
+      GRADWIRE_RETURN_IF_ERROR(CheckHeard());
+      return false;
+    case ClientStream::Read::kEnded:
+      break;
+  }
+  const absl::Status status = CloseStream();
+  return status.ok() ? absl::UnavailableError("it closed the stream") : status;
+}
+
+absl::StatusOr<bool> Session::PumpOrRetry(absl::Duration wait) {
+  if (options_.stop != nullptr && options_.stop->requested() != 0) {
+    return absl::CancelledError("asked to stop");
+  }
+  absl::StatusOr<bool> handled = Pump(wait);
+  if (handled.ok()) return handled;
+  GRADWIRE_RETURN_IF_ERROR(Retry(handled.status()));
+  return false;
+}
+
+// Ok: waited, try again.
+absl::Status Session::Retry(const absl::Status& error) {
+  CloseStream().IgnoreError();
+  const Reaction reaction = ReactionTo(error);
+  if (reaction == Reaction::kGiveUp) {
+    return {error.code(), absl::StrCat("server at ", options_.server, ": ", error.message())};
+  }
+  if (reaction == Reaction::kJoinAgain) Rejoin();
+  ++failed_tries_;
+  const absl::Duration silent = Now() - heard_at_;
+  if (silent >= options_.give_up_after) {
+    return absl::UnavailableError(
+        absl::StrCat("gave up on the server at ", options_.server, " after ",
+                     absl::FormatDuration(absl::Trunc(silent, absl::Milliseconds(100))), " and ",
+                     failed_tries_, " tries; the last error: ", error.message()));
+  }
+  if (failed_tries_ == 1) {
+    LogWarning(absl::StrCat("server at ", options_.server, ": ", error.message(),
+                            "; trying again for ", absl::FormatDuration(options_.give_up_after)));
+  }
+  const absl::Duration delay = std::min(backoff_.Next(), options_.give_up_after - silent);
+  const StopFlag never;
+  stub_->WaitToRetry(delay, options_.stop != nullptr ? *options_.stop : never);
+  return absl::OkStatus();
+}
+
+absl::Status Session::Handle(v1::TrainResponse response) {
+  Heard();
+  down_wire_bytes_ += response.ByteSizeLong() + kFrameHeaderBytes;
+  if (response.has_update_part()) return TakeUpdatePart(std::move(*response.mutable_update_part()));
+  const v1::Control& control = response.control();
+  if (control.has_resend() && control.resend().step() == uplink_->held_step()) SendHeld();
+  if (control.has_resync()) return Resync(control.resync().reason());
+  if (control.has_stop()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("it stopped the job at version ", version(), ": ", control.stop().reason()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Session::TakeUpdatePart(std::string part) {
+  GRADWIRE_ASSIGN_OR_RETURN(const bool applied, follower_->Take(std::move(part)));
+  if (!applied) return absl::OkStatus();
+  GRADWIRE_RETURN_IF_ERROR(uplink_->Resolve(version(), header()));
+  resyncs_ = 0;
+  finished_ = header().finished();
+  if (!caught_up_sent_ && IsCaughtUp()) SendCaughtUp();
+  return absl::OkStatus();
+}
+
+absl::Status Session::Resync(const std::string& reason) {
+  LogWarning(absl::StrCat("resync at version ", version(), ": ", reason));
+  CloseStream().IgnoreError();
+  if (++resyncs_ > kMaxResyncs) {
+    return absl::DataLossError(absl::StrCat("it asked for a resync ", resyncs_,
+                                            " times without an update between them: ", reason));
+  }
+  needs_snapshot_ = true;
+  return absl::OkStatus();
+}
+
+// A server whose connection lives but that no longer answers heartbeats is gone, too.
+absl::Status Session::CheckHeard() {
+  if (heartbeat_->last_answer() > heard_at_) Heard();
+  if (Now() - heard_at_ < options_.give_up_after) return absl::OkStatus();
+  return absl::DeadlineExceededError("connected, but it answers no heartbeat");
+}
+
+void Session::Heard() {
+  heard_at_ = Now();
+  failed_tries_ = 0;
+  backoff_.Reset();
+}
+
+// The log may begin after the record that says "finished": then the snapshot was the end.
+void Session::FinishIfOver() {
+  const Replica& replica = follower_->replica();
+  if (job_over_ && replica.started() && replica.version() >= promised_.version()) finished_ = true;
+}
+
+bool Session::IsCaughtUp() const {
+  if (promised_.chain_hash().empty()) return true;  // there was nothing yet
+  const Replica& replica = follower_->replica();
+  return replica.started() && replica.version() >= promised_.version();
+}
+
+bool Session::StepIsOpen() const {
+  if (!joined_ || !follower_->replica().started()) return false;
+  const auto& members = header().members();
+  return std::any_of(members.begin(), members.end(), [this](const v1::Member& member) {
+    return member.id() == options_.worker_id &&
+           MemberKey{member.rank(), member.incarnation()} == self_;
+  });
+}
+
+bool Session::TurnIsDue() const { return StepIsOpen() && uplink_->held_step() != version() + 1; }
+
+v1::Point Session::Here() const {
+  v1::Point point;
+  const Replica& replica = follower_->replica();
+  if (!replica.started()) return point;
+  point.set_version(replica.version());
+  point.set_chain_hash(std::string(AsView(replica.chain_hash())));
+  return point;
+}
+
+bool Session::Send(const v1::TrainRequest& request) {
+  if (stream_ == nullptr) return false;
+  up_wire_bytes_ += request.ByteSizeLong() + kFrameHeaderBytes;
+  for (const v1::BlockPayload& block : request.gradient().blocks()) {
+    up_payload_bytes_ += block.payload().size();
+  }
+  return stream_->Send(request);
+}
+
+// A failed send is not reported: the stream has ended, and Pump meets that next.
+void Session::SendCaughtUp() {
+  v1::TrainRequest request;
+  *request.mutable_caught_up()->mutable_at() = Here();
+  Send(request);
+  caught_up_sent_ = true;
+}
+
+void Session::SendHeld() {
+  for (const v1::TrainRequest& message : uplink_->Messages(self_)) {
+    if (!Send(message)) return;
+  }
+}
+
+SessionTraffic Session::traffic() const {
+  return {.up_payload_bytes = up_payload_bytes_,
+          .up_wire_bytes = up_wire_bytes_,
+          .down_payload_bytes = follower_->payload_bytes(),
+          .down_wire_bytes = down_wire_bytes_};
+}
+
+}  // namespace gradwire

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// A worker's session with a server, usable without gradwire's own trainer:
+//
+//   Session::Connect, then while NextTurn() says kCompute: compute a gradient at
+//   parameters(), Push it; at the end Leave.
+//
+// Broken connections, lost leases and resyncs are dealt with inside NextTurn.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "common/replica/job.h"
+#include "gradwire/v1/gradient.pb.h"
+#include "gradwire/v1/service.pb.h"
+#include "worker/client/backoff.h"
+#include "worker/client/follower.h"
+#include "worker/client/stop_flag.h"
+#include "worker/client/uplink.h"
+
+namespace gradwire {
+
+class Heartbeat;
+class ServerStub;
+class ClientStream;
+
+struct SessionOptions {
+  std::string server = "127.0.0.1:7070";            // host:port
+  std::string worker_id = {};                       // stable over restarts; 1 to 256 bytes
+  absl::Duration give_up_after = absl::Minutes(5);  // without a word from the server
+  uint64_t schema_hash = 0;        // of the job that is expected; 0: whatever the server has
+  std::string build = {};          // for the server's log: version, kernels, BLAS core
+  const StopFlag* stop = nullptr;  // ends every wait; must outlive the session
+};
+
+// What the worker is to do next.
+struct Turn {
+  enum class Kind { kCompute, kFinished };
+  Kind kind = Kind::kFinished;
+  uint64_t step = 0;     // to compute; 0 when finished
+  uint64_t version = 0;  // of parameters()
+  float learning_rate = 0;
+  uint32_t rank = 0;
+  // kCompute: this is the lowest member, whose evaluations count.  kFinished: this worker is
+  // the one to evaluate the final parameters.
+  bool evaluate = false;
+};
+
+// Totals of this session, both directions.  Wire bytes are messages as gRPC gets them, with its
+// 5 bytes before each.
+struct SessionTraffic {
+  uint64_t up_payload_bytes = 0;
+  uint64_t up_wire_bytes = 0;
+  uint64_t down_payload_bytes = 0;
+  uint64_t down_wire_bytes = 0;
+};
+
+// One thread at a time.  It runs a reader and a heartbeat thread of its own.
+//
+// Errors of all calls: Cancelled when options.stop was requested; Unavailable when the server
+// was not heard for give_up_after; otherwise what the server answered, or what is wrong with what
+// it sent, with its address.  After an error the session is of no more use.
+class Session {
+ public:
+  // Joins the job and follows its log to where the server stood then.
+  static absl::StatusOr<std::unique_ptr<Session>> Connect(SessionOptions options);
+  ~Session();
+
+  // Waits until the newest header names this worker, or the job has ended.
+  absl::StatusOr<Turn> NextTurn();
+
+  // The gradient of the turn's step, dimension() values, taken as scratch.  A break while it is
+  // sent is no error: the payload is held and sent again by NextTurn.  FailedPrecondition
+  // without a turn of kind kCompute.
+  absl::Status Push(absl::Span<float> gradient, const StepReport& report);
+
+  // Gives the lease back; the last call.  A payload that was just sent gets a moment to be used
+  // first.  When the job has ended, FailedPrecondition with both hashes if the server's final
+  // parameters are not this replica's.
+  absl::Status Leave(absl::string_view reason, const std::optional<v1::Evaluation>& evaluation);
+
+  bool left() const { return left_; }  // Leave was called
+  const std::shared_ptr<const Job>& job() const { return job_; }
+  absl::Span<const float> parameters() const { return follower_->replica().parameters(); }
+  uint64_t version() const { return follower_->replica().version(); }
+  const v1::Header& header() const { return follower_->replica().header(); }
+  uint64_t ParametersHash() const { return follower_->replica().ParametersHash(); }
+  uint32_t rank() const { return self_.rank; }
+  SessionTraffic traffic() const;
+  uint64_t reconnects() const { return streams_opened_ > 0 ? streams_opened_ - 1 : 0; }
+
+ private:
+  explicit Session(SessionOptions options);
+
+  // session_connect.cc: how a session comes, or comes back, to an open stream.
+  absl::Status JoinOnce();
+  absl::Status TakeJob(const v1::JoinResponse& response);
+  absl::Status TakeLease(const v1::JoinResponse& response);
+  absl::Status TakeSnapshot();
+  absl::Status OpenStream();
+  absl::Status CloseStream();
+  void Rejoin();
+
+  // session.cc
+  absl::StatusOr<bool> Pump(absl::Duration wait);
+  absl::StatusOr<bool> PumpOrRetry(absl::Duration wait);
+  absl::Status Retry(const absl::Status& error);
+  absl::Status Handle(v1::TrainResponse response);
+  absl::Status TakeUpdatePart(std::string part);
+  absl::Status Resync(const std::string& reason);
+  absl::Status CheckHeard();
+  void SettleHeld();
+  absl::Status LeaveOnce(const v1::LeaveRequest& request);
+  void Heard();
+  void FinishIfOver();
+  bool IsCaughtUp() const;
+  bool StepIsOpen() const;  // the newest header names this worker
+  bool TurnIsDue() const;   // and its payload has not been made
+  Turn MakeTurn() const;
+  v1::Point Here() const;
+  bool Send(const v1::TrainRequest& request);
+  void SendCaughtUp();
+  void SendHeld();
+
+  const SessionOptions options_;
+  const std::unique_ptr<ServerStub> stub_;
+  Backoff backoff_;
+
+  std::shared_ptr<const Job> job_;
+  std::unique_ptr<Follower> follower_;
+  std::unique_ptr<Uplink> uplink_;
+
+  uint64_t session_id_ = 0;
+  bool joined_ = false;
+  MemberKey self_;
+  v1::Point promised_;  // where the server's log stood at Join
+  bool needs_snapshot_ = false;
+  bool job_over_ = false;  // as Join said
+  bool finished_ = false;  // and the replica is where the job ended
+  bool left_ = false;
+  uint32_t resyncs_ = 0;  // since the last record
+
+  std::shared_ptr<ClientStream> stream_;
+  bool caught_up_sent_ = false;  // on this stream
+  uint64_t streams_opened_ = 0;
+  std::unique_ptr<Heartbeat> heartbeat_;  // uses stub_
+
+  absl::Duration heard_at_;    // of the server, on SteadyClock
+  uint32_t failed_tries_ = 0;  // since then
+  uint64_t up_payload_bytes_ = 0;
+  uint64_t up_wire_bytes_ = 0;
+  uint64_t down_wire_bytes_ = 0;
+};
+
+}  // namespace gradwire

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a session comes, or comes back, to an open stream: Join, snapshot, Hello.
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/replica/snapshot.h"
+#include "worker/client/client_stream.h"
+#include "worker/client/heartbeat.h"
+#include "worker/client/server_stub.h"
+#include "worker/client/session.h"
+
+namespace gradwire {
+namespace {
+
+constexpr double kDefaultLeaseSeconds = 10;
+constexpr double kMaxLeaseSeconds = 24 * 3600;
+constexpr double kSlowestLink = 1e6;  // bytes a second that a snapshot is given
+
+uint64_t RandomNumber() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+absl::Duration LeaseOf(const v1::JoinResponse& response) {
+  const double seconds = response.lease_seconds();
+  const bool sane = seconds > 0 && seconds <= kMaxLeaseSeconds;
+  return absl::Seconds(sane ? seconds : kDefaultLeaseSeconds);
+}
+
+}  // namespace
+
+Session::Session(SessionOptions options)
+    : options_(std::move(options)),
+      stub_(std::make_unique<ServerStub>(options_.server)),
+      backoff_(RandomNumber()),
+      session_id_(RandomNumber()),
+      heard_at_(SteadyClock().Now()) {}
+
+Session::~Session() { CloseStream().IgnoreError(); }
+
+absl::Status Session::JoinOnce() {
+  v1::JoinRequest request;
+  request.set_worker_id(options_.worker_id);
+  request.set_session(session_id_);
+  request.set_apply_revision(kApplyRevision);
+  request.set_schema_hash(job_ != nullptr ? job_->schema_hash : options_.schema_hash);
+  request.set_build(options_.build);
+  GRADWIRE_ASSIGN_OR_RETURN(const v1::JoinResponse response, stub_->Join(request));
+  if (job_ == nullptr) {
+    GRADWIRE_RETURN_IF_ERROR(TakeJob(response));
+  } else if (response.job().SerializeAsString() != job_->config.SerializeAsString()) {
+    return absl::FailedPreconditionError(absl::StrCat("its job \"", response.job().name(),
+                                                      "\" is no longer the one this worker ",
+                                                      "began with: start the worker anew"));
+  }
+  return TakeLease(response);
+}
+
+// The first Join's.  Both sides must have made the same job of the same configuration.
+absl::Status Session::TakeJob(const v1::JoinResponse& response) {
+  if (response.apply_revision() != kApplyRevision) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("it applies updates by revision ", response.apply_revision(),
+                     ", this worker by ", kApplyRevision, ": run one build everywhere"));
+  }
+  GRADWIRE_ASSIGN_OR_RETURN(std::shared_ptr<const Job> job, MakeJob(response.job()));
+  for (const uint64_t expected : {response.schema_hash(), options_.schema_hash}) {
+    if (expected == 0 || expected == job->schema_hash) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("its job \"", response.job().name(), "\" has here the schema ",
+                     HashText(job->schema_hash), ", expected was ", HashText(expected),
+                     ": model, codec, optimizer or seed differ, or the builds do"));
+  }
+  job_ = std::move(job);
+  follower_ = std::make_unique<Follower>(job_);
+  uplink_ = std::make_unique<Uplink>(job_);
+  return absl::OkStatus();
+}
+
+absl::Status Session::TakeLease(const v1::JoinResponse& response) {
+  self_ = {response.rank(), response.incarnation()};
+  promised_ = response.newest();
+  job_over_ = response.finished();
+  const Replica& replica = follower_->replica();
+  const uint64_t oldest = response.oldest_version();
+  // The log still has what follows version oldest-1.
+  if (replica.started() ? replica.version() + 1 < oldest : oldest > 0) needs_snapshot_ = true;
+  heartbeat_ = std::make_unique<Heartbeat>(Heartbeat::Options{.worker_id = options_.worker_id,
+                                                              .incarnation = self_.incarnation,
+                                                              .lease = LeaseOf(response),
+                                                              .send_limit = options_.give_up_after},
+                                           stub_.get());
+  joined_ = true;
+  LogInfo(absl::StrCat("joined job \"", job_->config.name(), "\" at ", options_.server,
+                       " as worker \"", options_.worker_id, "\", rank ", self_.rank,
+                       ", incarnation ", self_.incarnation));
+  FinishIfOver();
+  return absl::OkStatus();
+}
+
+// The one recovery path: newest snapshot, residual zero.  Without a snapshot, version 0.
+absl::Status Session::TakeSnapshot() {
+  const size_t vectors = 1 + job_->optimizer->state_names().size();
+  const double bytes = static_cast<double>(vectors * job_->layout.dimension() * sizeof(float));
+  absl::StatusOr<ServerStub::Model> model =
+      stub_->GetModel(*job_, options_.give_up_after + absl::Seconds(bytes / kSlowestLink));
+  if (model.ok()) {
+    GRADWIRE_ASSIGN_OR_RETURN(Replica::Contents contents, DecodeSnapshot(*job_, model->bytes));
+    GRADWIRE_RETURN_IF_ERROR(follower_->Load(std::move(contents)));
+  } else if (absl::IsNotFound(model.status())) {
+    follower_->Restart();
+  } else {
+    return model.status();
+  }
+  uplink_->Reset();
+  needs_snapshot_ = false;
+  LogInfo(absl::StrCat(model.ok() ? "took the snapshot of version " : "starts again at version ",
+                       version(), ", residual=reset"));
+  FinishIfOver();
+  return absl::OkStatus();
+}
+
+absl::Status Session::OpenStream() {
+  follower_->DropOpenRecord();
+  caught_up_sent_ = false;
+  stream_ = std::make_shared<ClientStream>(stub_->train_stub());
+  heartbeat_->Watch(stream_);
+  ++streams_opened_;
+  v1::TrainRequest request;
+  request.mutable_hello()->set_worker_id(options_.worker_id);
+  request.mutable_hello()->set_incarnation(self_.incarnation);
+  *request.mutable_hello()->mutable_at() = Here();
+  Send(request);
+  if (IsCaughtUp()) SendCaughtUp();
+  if (StepIsOpen() && uplink_->held_step() == version() + 1) SendHeld();
+  return absl::OkStatus();
+}
+
+// What the stream ended with; Ok without one.
+absl::Status Session::CloseStream() {
+  if (stream_ == nullptr) return absl::OkStatus();
+  const absl::Status status = stream_->Close();
+  stream_.reset();
+  return status;
+}
+
+// The lease is gone: the next Join asks for a new incarnation.
+void Session::Rejoin() {
+  joined_ = false;
+  heartbeat_.reset();
+  session_id_ = RandomNumber();
+}
+
+}  // namespace gradwire

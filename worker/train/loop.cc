@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Nothing here knows of the network, nor of how a gradient is computed.
+#include "worker/train/loop.h"
+
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "worker/train/metrics_file.h"
+#include "worker/train/progress.h"
+#include "worker/train/trainer.h"
+
+namespace gradwire {
+namespace {
+
+class Loop {
+ public:
+  Loop(const LoopOptions& options, Session* session)
+      : options_(options),
+        session_(*session),
+        progress_({.out = options.out,
+                   .terminal = OutputIsTerminal(options.out),
+                   .steps = session->job()->config.steps(),
+                   .dense_bytes = sizeof(float) * session->job()->layout.dimension()},
+                  &clock_),
+        gradient_(session->job()->layout.dimension()) {}
+
+  absl::Status Run() {
+    GRADWIRE_ASSIGN_OR_RETURN(trainer_, Trainer::Create(session_.job(), options_.data));
+    if (!options_.metrics_path.empty()) {
+      GRADWIRE_ASSIGN_OR_RETURN(metrics_, MetricsFile::Create(options_.metrics_path));
+    }
+    while (true) {
+      GRADWIRE_ASSIGN_OR_RETURN(const Turn turn, session_.NextTurn());
+      if (session_.header().has_evaluation()) progress_.Evaluated(session_.header().evaluation());
+      if (turn.kind == Turn::Kind::kFinished) return Finish(turn);
+      GRADWIRE_RETURN_IF_ERROR(Compute(turn));
+    }
+  }
+
+  void EndProgress() { progress_.Finish(); }
+
+ private:
+  bool EvaluationIsDue(const Turn& turn) const {
+    const uint64_t every = session_.job()->config.trainer().eval_every();
+    return turn.evaluate && every > 0 && turn.version > 0 && turn.version % every == 0;
+  }
+
+  absl::Status Compute(const Turn& turn) {
+    StepReport report;
+    if (EvaluationIsDue(turn)) {
+      report.evaluation = trainer_->Evaluate(turn.version, session_.parameters());
+    }
+    const StepResult result =
+        trainer_->Step(turn.step, turn.rank, session_.parameters(), absl::MakeSpan(gradient_));
+    report.loss = result.loss;
+    report.samples = result.samples;
+    if (options_.stop != nullptr && options_.step_delay > absl::ZeroDuration()) {
+      options_.stop->Sleep(options_.step_delay);
+    }
+    GRADWIRE_RETURN_IF_ERROR(session_.Push(absl::MakeSpan(gradient_), report));
+    const SessionTraffic traffic = session_.traffic();
+    progress_.Step(turn.step, result.loss, traffic.up_wire_bytes, traffic.down_wire_bytes);
+    if (metrics_ == nullptr) return absl::OkStatus();
+    return metrics_->Write(turn.step, result.loss,
+                           report.evaluation.has_value() ? &*report.evaluation : nullptr);
+  }
+
+  absl::Status Finish(const Turn& turn) {
+    std::optional<v1::Evaluation> evaluation;
+    if (turn.evaluate) {
+      evaluation = trainer_->Evaluate(turn.version, session_.parameters());
+      progress_.Evaluated(*evaluation);
+    }
+    if (metrics_ != nullptr) {
+      if (evaluation.has_value()) {
+        GRADWIRE_RETURN_IF_ERROR(metrics_->Write(turn.version, evaluation->loss(), &*evaluation));
+      }
+      GRADWIRE_RETURN_IF_ERROR(metrics_->Close());
+    }
+    return session_.Leave("finished", evaluation);
+  }
+
+  const LoopOptions& options_;
+  Session& session_;
+  const SteadyClock clock_;
+  Progress progress_;
+  std::unique_ptr<Trainer> trainer_;
+  std::unique_ptr<MetricsFile> metrics_;
+  std::vector<float> gradient_;
+};
+
+}  // namespace
+
+absl::Status Train(const LoopOptions& options, Session* session) {
+  Loop loop(options, session);
+  const absl::Status status = loop.Run();
+  loop.EndProgress();
+  if (status.ok() || session->left()) return status;
+  const absl::Status left = session->Leave(status.message(), std::nullopt);
+  if (!left.ok() && absl::IsCancelled(status)) LogWarning(left.message());
+  return status;
+}
+
+}  // namespace gradwire
