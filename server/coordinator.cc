@@ -251,6 +251,7 @@ absl::Status Coordinator::GradientLocked(const v1::Hello& who, const v1::Gradien
   for (const v1::BlockPayload& block : message.blocks()) {
     counters_->up_payload_bytes.Add(block.payload().size());
   }
+  DepartRefused(effects);
   Advance(effects);
   if (waited > options_.max_waiting_bytes && round_.waiting_bytes() <= options_.max_waiting_bytes) {
     WakeAll(effects);

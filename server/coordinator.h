@@ -111,6 +111,7 @@ class Coordinator {
   // The worker is gone: from the round, the members and the streams.
   void Depart(WorkerEntry* worker, WorkerEntry::State state, absl::string_view reason,
               Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void DepartRefused(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DropFromRound(uint32_t rank, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Makes whatever step is possible now: the start, an update, the end.

@@ -67,6 +67,20 @@ void Coordinator::Depart(WorkerEntry* worker, WorkerEntry::State state, absl::st
   DropFromRound(worker->rank, effects);
 }
 
+void Coordinator::DepartRefused(Effects* effects) {
+  while (const v1::Member* refused = round_.Refused()) {
+    counters_->payloads_refused.Add();
+    const v1::Member member = *refused;
+    const auto worker = membership_.Find(member.id(), member.incarnation());
+    if (worker.ok()) {
+      Depart(*worker, WorkerEntry::State::kLost,
+             "its payload, added to those of lower ranks, overflows", effects);
+    } else {
+      DropFromRound(member.rank(), effects);
+    }
+  }
+}
+
 void Coordinator::DropFromRound(uint32_t rank, Effects* effects) {
   if (!Running() || !round_.Drop(rank)) return;
   v1::Control control;

@@ -137,8 +137,11 @@ void Round::Advance(size_t block) {
     if (slot.skipped) continue;
     const auto found = slot.waiting.find(static_cast<uint32_t>(block));
     if (found == slot.waiting.end()) return;
-    // It was checked when it came.
-    job_->codec->Accumulate(key(block), found->second, &sums_[block]).IgnoreError();
+    // Its bytes were checked when it came; what can still fail is the sum.
+    if (!job_->codec->Accumulate(key(block), found->second, &sums_[block]).ok()) {
+      slot.refused = true;
+      return;
+    }
     ++slot.summed;
     waiting_bytes_ -= found->second.size();
     slot.waiting.erase(found);
@@ -164,6 +167,7 @@ void Round::ThrowSumsAway() {
     slot.got.assign(blocks(), false);
     slot.blocks = 0;
     slot.ended = false;
+    slot.refused = false;
   }
   for (size_t block = 0; block < blocks(); ++block) Advance(block);
 }
@@ -179,6 +183,13 @@ bool Round::Drop(uint32_t rank) {
   Skip(slot);
   if (summed) ThrowSumsAway();
   return summed;
+}
+
+const v1::Member* Round::Refused() const {
+  for (const Slot& slot : slots_) {
+    if (slot.refused && !slot.skipped) return &slot.member;
+  }
+  return nullptr;
 }
 
 bool Round::complete() const {

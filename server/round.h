@@ -39,6 +39,10 @@ class Round {
   // sums were thrown away with it: every other member must send this step again.
   bool Drop(uint32_t rank);
 
+  // A member whose payload was good when it came, but overflows the sum now that its turn has
+  // come; null when there is none.  It must be dropped: the round waits for that.
+  const v1::Member* Refused() const;
+
   // Every member's payload is in, or it abstained, or was dropped.
   bool complete() const;
 
@@ -67,9 +71,10 @@ class Round {
     bool ended = false;
     bool skipped = false;   // abstained or dropped: nothing of it is added
     bool departed = false;  // lost after its payload was complete
+    bool refused = false;   // a block that had waited cannot be added
     v1::GradientEnd end;
 
-    bool whole() const { return ended && blocks == got.size(); }
+    bool whole() const { return ended && blocks == got.size() && !refused; }
   };
 
   Slot* Find(uint32_t rank);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One Train stream: a thread that reads ahead, at most two messages, and a
-// writer.
+// The worker's end of a Train stream: a thread that reads at most two messages ahead,
+// and a writer.
 #pragma once
 
 #include <grpcpp/client_context.h>

@@ -43,7 +43,9 @@ class Loop {
     }
   }
 
-  void EndProgress() { progress_.Finish(); }
+  void EndProgress() {
+    if (computed_) progress_.Finish();
+  }
 
  private:
   bool EvaluationIsDue(const Turn& turn) const {
@@ -65,6 +67,7 @@ class Loop {
     }
     GRADWIRE_RETURN_IF_ERROR(session_.Push(absl::MakeSpan(gradient_), report));
     const SessionTraffic traffic = session_.traffic();
+    computed_ = true;
     progress_.Step(turn.step, result.loss, traffic.up_wire_bytes, traffic.down_wire_bytes);
     if (metrics_ == nullptr) return absl::OkStatus();
     return metrics_->Write(turn.step, result.loss,
@@ -93,6 +96,7 @@ class Loop {
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<MetricsFile> metrics_;
   std::vector<float> gradient_;
+  bool computed_ = false;  // a step: there is progress to show
 };
 
 }  // namespace
