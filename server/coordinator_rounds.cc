@@ -68,7 +68,7 @@ void Coordinator::Depart(WorkerEntry* worker, WorkerEntry::State state, absl::st
 }
 
 void Coordinator::DepartRefused(Effects* effects) {
-  while (const v1::Member* refused = round_.Refused()) {
+  while (const v1::Member* refused = round_.RefusedMember()) {
     counters_->payloads_refused.Add();
     const v1::Member member = *refused;
     const auto worker = membership_.Find(member.id(), member.incarnation());

@@ -185,7 +185,7 @@ bool Round::Drop(uint32_t rank) {
   return summed;
 }
 
-const v1::Member* Round::Refused() const {
+const v1::Member* Round::RefusedMember() const {
   for (const Slot& slot : slots_) {
     if (slot.refused && !slot.skipped) return &slot.member;
   }

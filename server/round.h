@@ -41,7 +41,7 @@ class Round {
 
   // A member whose payload was good when it came, but overflows the sum now that its turn has
   // come; null when there is none.  It must be dropped: the round waits for that.
-  const v1::Member* Refused() const;
+  const v1::Member* RefusedMember() const;
 
   // Every member's payload is in, or it abstained, or was dropped.
   bool complete() const;
