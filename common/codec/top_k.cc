@@ -13,7 +13,6 @@
 // NeurIPS 2018); not linear.
 #include "common/codec/top_k.h"
 
-#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -37,11 +36,6 @@ struct Parts {
 
 absl::Status Prefixed(const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat("top_k: ", status.message()));
-}
-
-void MarkAll(size_t n, std::vector<uint64_t>* touched) {
-  std::fill(touched->begin(), touched->end(), ~uint64_t{0});
-  if (n % 64 != 0) touched->back() = (uint64_t{1} << (n % 64)) - 1;
 }
 
 size_t CountMarks(const std::vector<uint64_t>& touched) {
@@ -165,8 +159,7 @@ class TopK final : public Codec {
     if (refused != values.size()) {
       return Refuse(parts, values, refused, sum->payloads > 0 ? sum->sums[refused] : 0.0f);
     }
-    sum->touched.resize((key.size + 63) / 64);
-    MarkAll(key.size, &sum->touched);
+    sum->touched.assign((key.size + 63) / 64, ~uint64_t{0});  // bits beyond the block: still dense
     return absl::OkStatus();
   }
 
