@@ -10,7 +10,9 @@ endif()
 
 find_program(GRADWIRE_CCACHE ccache)
 if(GRADWIRE_CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${GRADWIRE_CCACHE}")
+  # Paths relative to the checkout: clones in different folders share what was compiled.
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env
+    "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" CCACHE_NOHASHDIR=1 "${GRADWIRE_CCACHE}")
 endif()
 
 add_library(gradwire_options INTERFACE)
