@@ -232,10 +232,13 @@ absl::Status Coordinator::GradientLocked(const v1::Hello& who, const v1::Gradien
                                                    open));
   }
   worker->step = std::max(worker->step, message.step());
+  if (worker->state == WorkerEntry::State::kLeased) {
+    return absl::OkStatus();  // sent before it read that it has to resync: once is enough
+  }
   if (const std::string why = Divergence(message); !why.empty()) {
     return OrderResync(worker, why, effects);
   }
-  const size_t waited = round_.waiting_bytes();
+  const bool full = Full();
   const absl::StatusOr<Round::Added> added = round_.Add(worker->rank, worker->incarnation, message);
   if (absl::IsNotFound(added.status())) {
     counters_->payloads_late.Add();
@@ -243,7 +246,7 @@ absl::Status Coordinator::GradientLocked(const v1::Hello& who, const v1::Gradien
   }
   if (!added.ok()) {
     counters_->payloads_refused.Add();
-    Depart(worker, WorkerEntry::State::kLost, "its payload was refused", effects);
+    Depart(worker, WorkerEntry::State::kLost, "its payload was refused", effects, added.status());
     Advance(effects);
     return added.status();
   }
@@ -251,11 +254,9 @@ absl::Status Coordinator::GradientLocked(const v1::Hello& who, const v1::Gradien
   for (const v1::BlockPayload& block : message.blocks()) {
     counters_->up_payload_bytes.Add(block.payload().size());
   }
-  DepartRefused(effects);
   Advance(effects);
-  if (waited > options_.max_waiting_bytes && round_.waiting_bytes() <= options_.max_waiting_bytes) {
-    WakeAll(effects);
-  }
+  // Even if it still is full: a worker whose own blocks no longer wait may now be read.
+  if (full) WakeAll(effects);
   return absl::OkStatus();
 }
 
@@ -281,8 +282,9 @@ absl::Status Coordinator::OrderResync(WorkerEntry* worker, const std::string& wh
   worker->state = WorkerEntry::State::kLeased;
   worker->resyncs += 1;
   const bool again = worker->resyncs > 1;
+  const absl::Status twice = absl::DataLossError(absl::StrCat(why, ", for the second time"));
   if (again) {
-    Depart(worker, WorkerEntry::State::kLost, why, effects);
+    Depart(worker, WorkerEntry::State::kLost, why, effects, twice);
   } else {
     DropFromRound(worker->rank, effects);
     v1::Control control;
@@ -290,13 +292,12 @@ absl::Status Coordinator::OrderResync(WorkerEntry* worker, const std::string& wh
     effects->Send(streams_[worker->id], std::move(control));
   }
   Advance(effects);
-  if (again) return absl::DataLossError(absl::StrCat(why, ", for the second time"));
-  return absl::OkStatus();
+  return again ? twice : absl::OkStatus();
 }
 
 bool Coordinator::MayRead(const v1::Hello& who) {
   MutexLock lock(&mu_);
-  if (round_.waiting_bytes() <= options_.max_waiting_bytes) return true;
+  if (!Full()) return true;
   const auto worker = membership_.Find(who.worker_id(), who.incarnation());
   return !worker.ok() || !round_.HasWaiting((*worker)->rank);
 }

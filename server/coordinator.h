@@ -108,9 +108,10 @@ class Coordinator {
   std::string Divergence(const v1::Gradient& message) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status OrderResync(WorkerEntry* worker, const std::string& why, Effects* effects)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // The worker is gone: from the round, the members and the streams.
-  void Depart(WorkerEntry* worker, WorkerEntry::State state, absl::string_view reason,
-              Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The worker is gone: from the round, the members and the streams.  Its stream is ended
+  // with `error`; when that is OK and the worker was lost, with Aborted and the reason.
+  void Depart(WorkerEntry* worker, WorkerEntry::State state, std::string reason, Effects* effects,
+              absl::Status error = absl::OkStatus()) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DepartRefused(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DropFromRound(uint32_t rank, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -127,8 +128,13 @@ class Coordinator {
   bool Running() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return phase_ == Phase::kTraining || phase_ == Phase::kStarved;
   }
+  std::string StateOf(const WorkerEntry& worker) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   v1::Point NewestPoint() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WakeAll(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // So many payload bytes wait for a lower rank's that some streams are not read.
+  bool Full() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return round_.waiting_bytes() > options_.max_waiting_bytes;
+  }
 
   const CoordinatorOptions options_;
   const std::shared_ptr<const Job> job_;

@@ -4,12 +4,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
+#include "common/rpc/limits.h"
 #include "server/coordinator.h"
 
 namespace gradwire {
 namespace {
 
-constexpr size_t kRecentUpdates = 32;  // over which the rate is taken
+constexpr size_t kRecentUpdates = 32;                       // over which the rate is taken
+constexpr absl::Duration kMaxFarewell = absl::Minutes(10);  // for all to Leave at the job's end
 
 }  // namespace
 
@@ -34,8 +36,8 @@ void Coordinator::Tick() {
   effects.Run();
 }
 
-void Coordinator::Depart(WorkerEntry* worker, WorkerEntry::State state, absl::string_view reason,
-                         Effects* effects) {
+void Coordinator::Depart(WorkerEntry* worker, WorkerEntry::State state, std::string reason,
+                         Effects* effects, absl::Status error) {
   membership_.Remove(worker, state, reason);
   const bool ending = phase_ == Phase::kFinishing || phase_ == Phase::kFinished;
   if (!ending) {
@@ -44,10 +46,8 @@ void Coordinator::Depart(WorkerEntry* worker, WorkerEntry::State state, absl::st
                             step, ": ", reason));
     worker->note = absl::StrCat(reason, " (at step ", step, ")");
     if (departures_.size() < kMaxDepartures) {
-      departures_.push_back({.worker = worker->id,
-                             .rank = worker->rank,
-                             .step = step,
-                             .reason = std::string(reason)});
+      departures_.push_back(
+          {.worker = worker->id, .rank = worker->rank, .step = step, .reason = std::move(reason)});
     }
   }
   const auto stream = streams_.find(worker->id);
@@ -57,10 +57,10 @@ void Coordinator::Depart(WorkerEntry* worker, WorkerEntry::State state, absl::st
       control.mutable_stop()->set_reason("the job has ended");
       effects->Send(stream->second, std::move(control));
       effects->Close(stream->second, absl::OkStatus());
-    } else if (state == WorkerEntry::State::kLeft) {
-      effects->Close(stream->second, absl::OkStatus());
     } else {
-      effects->Close(stream->second, absl::AbortedError(worker->note));
+      const bool lost = state == WorkerEntry::State::kLost;
+      if (error.ok() && lost) error = absl::AbortedError(worker->note);
+      effects->Close(stream->second, std::move(error));
     }
     streams_.erase(stream);
   }
@@ -82,7 +82,11 @@ void Coordinator::DepartRefused(Effects* effects) {
 }
 
 void Coordinator::DropFromRound(uint32_t rank, Effects* effects) {
-  if (!Running() || !round_.Drop(rank)) return;
+  if (!Running()) return;
+  const bool full = Full();
+  const bool thrown_away = round_.Drop(rank);
+  if (full) WakeAll(effects);
+  if (!thrown_away) return;
   v1::Control control;
   control.mutable_resend()->set_step(round_.step());
   for (const auto& [id, stream] : streams_) effects->Send(stream, control);
@@ -90,6 +94,7 @@ void Coordinator::DropFromRound(uint32_t rank, Effects* effects) {
 
 void Coordinator::Advance(Effects* effects) {
   if (drained_) return;
+  if (Running()) DepartRefused(effects);
   if (phase_ == Phase::kWaiting && membership_.ready() >= job_->config.membership().workers()) {
     Start(effects);
   } else if (Running() && round_.complete()) {
@@ -137,7 +142,8 @@ absl::Status Coordinator::CheckAbstentions() {
   }
   for (const v1::Member& member : abstained) {
     counters_->payloads_abstained.Add();
-    const std::string& reason = round_.end_of(member.rank())->abstain_reason();
+    const std::string reason =
+        round_.end_of(member.rank())->abstain_reason().substr(0, kMaxTextBytes);
     LogWarning(absl::StrCat("worker \"", member.id(), "\" abstains from step ", round_.step(), ": ",
                             reason));
     if (round_.used().empty()) {
@@ -206,9 +212,8 @@ void Coordinator::Commit(uint64_t version, MadeUpdate update, const v1::Header& 
 }
 
 void Coordinator::FinishIfAllLeft(Effects* effects) {
-  const bool waited =
-      clock_->Now() - last_update_ > absl::Seconds(job_->config.membership().lease_seconds());
-  if (membership_.alive() > 0 && !waited) return;
+  // The silent ones go with their leases; who still speaks may be evaluating.
+  if (membership_.alive() > 0 && clock_->Now() - last_update_ < kMaxFarewell) return;
   for (const auto& [id, stream] : streams_) {
     v1::Control control;
     control.mutable_stop()->set_reason("the job has ended");

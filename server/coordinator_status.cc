@@ -23,6 +23,17 @@ absl::string_view PhaseName(Phase phase) {
   return "unknown";
 }
 
+std::string Coordinator::StateOf(const WorkerEntry& worker) const {
+  if (worker.alive() && worker.broken) return "reconnecting";
+  for (const v1::Member& member : history_->replica().header().members()) {
+    if (member.rank() == worker.rank && member.incarnation() == worker.incarnation &&
+        worker.state == WorkerEntry::State::kReady) {
+      return "member";
+    }
+  }
+  return std::string(StateName(worker.state));
+}
+
 absl::StatusOr<Snapshots::File> Coordinator::SnapshotAt(uint64_t version) {
   MutexLock lock(&mu_);
   const Snapshots::File* file = history_->snapshots().Newest(version == 0 ? UINT64_MAX : version);
@@ -53,8 +64,7 @@ v1::GetStatusResponse Coordinator::GetStatus() {
     row->set_id(id);
     row->set_rank(worker.rank);
     row->set_incarnation(worker.incarnation);
-    row->set_state(worker.alive() && worker.broken ? "reconnecting"
-                                                   : std::string(StateName(worker.state)));
+    row->set_state(StateOf(worker));
     row->set_step(worker.step);
     row->set_last_heard_seconds(absl::ToDoubleSeconds(clock_->Now() - worker.last_heard));
     row->set_peer(worker.peer);

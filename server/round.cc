@@ -11,6 +11,8 @@
 namespace gradwire {
 namespace {
 
+constexpr size_t kMaxEvaluationBytes = 16384;  // it travels in the header, to everybody
+
 absl::Status Refused(const v1::Member& member, uint64_t step, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("worker \"", member.id(), "\" (rank ",
                                                  member.rank(), "), step ", step, ": ", what));
@@ -66,6 +68,12 @@ absl::Status Round::CheckMessage(const Slot& slot, const v1::Gradient& message) 
                      absl::StrCat("block ", block.block(), ": ", block.payload().size(),
                                   " bytes of payload, at most ", limit, " are possible"));
     }
+  }
+  const size_t evaluation = message.end().evaluation().ByteSizeLong();
+  if (evaluation > kMaxEvaluationBytes) {
+    return Refused(slot.member, step_,
+                   absl::StrCat("an evaluation of ", evaluation, " bytes, at most ",
+                                kMaxEvaluationBytes, " are allowed"));
   }
   if (message.end().abstained() && (message.blocks_size() > 0 || slot.blocks > 0)) {
     return Refused(slot.member, step_, "it abstains, but has sent blocks");

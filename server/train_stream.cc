@@ -22,13 +22,13 @@ void TrainStream::OnReadDone(bool ok) {
     Close(absl::OkStatus());  // the worker has nothing more to say
     return;
   }
-  const bool scheduled = pool_->TrySchedule([stream = self_] { stream->Handle(); });
+  const bool scheduled = pool_->TrySchedule([stream = self_] { stream->Handle(stream); });
   if (!scheduled) {
     Close(absl::ResourceExhaustedError("the server's queue of messages is full; try later"));
   }
 }
 
-void TrainStream::Handle() {
+void TrainStream::Handle(const std::shared_ptr<TrainStream>& self) {
   const size_t wire_bytes = incoming_.Length() + kFrameHeaderBytes;
   request_.Clear();
   absl::Status status;
@@ -37,7 +37,7 @@ void TrainStream::Handle() {
     status = absl::InvalidArgumentError(
         absl::StrCat("a message of ", wire_bytes, " bytes is no TrainRequest"));
   } else {
-    status = HandleRequest(wire_bytes);
+    status = HandleRequest(self, wire_bytes);
   }
   if (status.ok()) {
     ReadOn();
@@ -46,7 +46,8 @@ void TrainStream::Handle() {
   }
 }
 
-absl::Status TrainStream::HandleRequest(size_t wire_bytes) {
+absl::Status TrainStream::HandleRequest(const std::shared_ptr<TrainStream>& self,
+                                        size_t wire_bytes) {
   bool greeted;
   {
     MutexLock lock(&mu_);
@@ -57,7 +58,7 @@ absl::Status TrainStream::HandleRequest(size_t wire_bytes) {
   }
   switch (request_.kind_case()) {
     case v1::TrainRequest::kHello:
-      return HandleHello();
+      return HandleHello(self);
     case v1::TrainRequest::kCaughtUp:
       return coordinator_->CaughtUp(who_);
     case v1::TrainRequest::kGradient:
@@ -69,12 +70,16 @@ absl::Status TrainStream::HandleRequest(size_t wire_bytes) {
   return absl::InvalidArgumentError("a TrainRequest without hello, caught_up or gradient");
 }
 
-absl::Status TrainStream::HandleHello() {
+absl::Status TrainStream::HandleHello(const std::shared_ptr<TrainStream>& self) {
   who_ = request_.hello();
-  const absl::StatusOr<uint64_t> next = coordinator_->Hello(who_, self_);
+  const absl::StatusOr<uint64_t> next = coordinator_->Hello(who_, self);
+  if (!next.ok() && !absl::IsOutOfRange(next.status())) return next.status();
+  if (EndedBeforeHello()) {
+    coordinator_->StreamEnded(who_, this);
+    return absl::OkStatus();
+  }
   MutexLock lock(&mu_);
-  greeted_ = next.ok() || absl::IsOutOfRange(next.status());
-  if (!greeted_) return next.status();
+  greeted_ = true;
   if (next.ok()) {
     following_ = true;
     next_version_ = *next;
@@ -195,8 +200,20 @@ bool TrainStream::NextPart() {
   return true;
 }
 
+bool TrainStream::EndedBeforeHello() {
+  MutexLock lock(&mu_);
+  registered_ = true;
+  return done_;
+}
+
 void TrainStream::OnDone() {
-  coordinator_->StreamEnded(who_, this);
+  bool registered;
+  {
+    MutexLock lock(&mu_);
+    done_ = true;
+    registered = registered_;
+  }
+  if (registered) coordinator_->StreamEnded(who_, this);
   self_.reset();  // may destroy this
 }
 

@@ -43,9 +43,13 @@ class TrainStream final : public TrainReactor, public Subscriber {
   void OnCancel() override ABSL_LOCKS_EXCLUDED(mu_);
   void OnDone() override ABSL_LOCKS_EXCLUDED(mu_);
 
-  void Handle() ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status HandleRequest(size_t wire_bytes) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status HandleHello() ABSL_LOCKS_EXCLUDED(mu_);
+  // On the pool, possibly after OnDone: `self` keeps the stream, self_ may be gone.
+  void Handle(const std::shared_ptr<TrainStream>& self) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status HandleRequest(const std::shared_ptr<TrainStream>& self, size_t wire_bytes)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status HandleHello(const std::shared_ptr<TrainStream>& self) ABSL_LOCKS_EXCLUDED(mu_);
+  // Notes that the coordinator knows this stream.  True: gRPC was done with it before.
+  bool EndedBeforeHello() ABSL_LOCKS_EXCLUDED(mu_);
   void ReadOn() ABSL_LOCKS_EXCLUDED(mu_);
 
   // Starts the next write or the Finish, if one is due and none is in flight.
@@ -69,6 +73,8 @@ class TrainStream final : public TrainReactor, public Subscriber {
   bool paused_ ABSL_GUARDED_BY(mu_) = false;     // no read is outstanding until Wake
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
+  bool registered_ ABSL_GUARDED_BY(mu_) = false;  // the coordinator knows it
+  bool done_ ABSL_GUARDED_BY(mu_) = false;        // OnDone has come
   std::optional<absl::Status> closing_ ABSL_GUARDED_BY(mu_);
   bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
   std::deque<v1::Control> controls_ ABSL_GUARDED_BY(mu_);

@@ -10,6 +10,8 @@
 namespace gradwire {
 namespace {
 
+constexpr size_t kMaxHeaderBesideBlocks = (kMaxMessageBytes - kMaxPayloadBytesPerMessage) / 2;
+
 // Fills messages up to their limit and serialises them.
 class PartWriter {
  public:
@@ -25,6 +27,8 @@ class PartWriter {
   }
 
   MadeUpdate Finish(const v1::Header& header) {
+    // One that names many members has a part of its own.
+    if (bytes_ > 0 && header.ByteSizeLong() > kMaxHeaderBesideBlocks) Flush();
     *part_.mutable_header() = header;
     Flush();
     return std::move(made_);

@@ -56,7 +56,7 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Connect(SessionOptions options
   }
   if (options.build.size() > kMaxTextBytes) options.build.resize(kMaxTextBytes);
   std::unique_ptr<Session> session(new Session(std::move(options)));
-  while (!session->finished_ && !(session->caught_up_sent_ && session->stream_ != nullptr)) {
+  while (!session->joined_) {
     GRADWIRE_RETURN_IF_ERROR(session->PumpOrRetry(kWait).status());
   }
   return session;
@@ -161,7 +161,10 @@ absl::Status Session::LeaveOnce(const v1::LeaveRequest& request) {
 
 // One message or one step on the way to a stream.  True: a message was handled.
 absl::StatusOr<bool> Session::Pump(absl::Duration wait) {
-  if (!joined_) GRADWIRE_RETURN_IF_ERROR(JoinOnce());
+  if (!joined_) {
+    GRADWIRE_RETURN_IF_ERROR(JoinOnce());
+    return true;
+  }
   if (needs_snapshot_) GRADWIRE_RETURN_IF_ERROR(TakeSnapshot());
   if (finished_) return false;
   if (stream_ == nullptr) GRADWIRE_RETURN_IF_ERROR(OpenStream());

@@ -69,11 +69,12 @@ struct SessionTraffic {
 // it sent, with its address.  After an error the session is of no more use.
 class Session {
  public:
-  // Joins the job and follows its log to where the server stood then.
+  // Joins the job: from now on heartbeats keep the lease.  The worker becomes a member only in
+  // NextTurn, so that whatever it has to load first is loaded by then.
   static absl::StatusOr<std::unique_ptr<Session>> Connect(SessionOptions options);
   ~Session();
 
-  // Waits until the newest header names this worker, or the job has ended.
+  // Follows the log until its newest header names this worker, or the job has ended.
   absl::StatusOr<Turn> NextTurn();
 
   // The gradient of the turn's step, dimension() values, taken as scratch.  A break while it is

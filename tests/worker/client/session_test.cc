@@ -92,7 +92,9 @@ TEST_F(SessionTest, GivesUpOnASnapshotThatIsNotWhatItSaid) {
     server.trains = {StayOpen};
     server.Start();
     const auto session = Session::Connect({.server = server.address(), .worker_id = kWorker});
-    EXPECT_EQ(session.status().code(), absl::StatusCode::kDataLoss) << session.status();
+    ASSERT_TRUE(session.ok()) << session.status();
+    const absl::Status status = (*session)->NextTurn().status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
   }
 }
 

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// A push that is sent several times, in any interleaving with the others', counts once.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "tests/common/replica/test_records.h"
+#include "tests/server/fake_cluster.h"
+
+namespace gradwire {
+namespace {
+
+constexpr size_t kWorkers = 3;
+
+using Payloads = std::vector<std::vector<v1::Gradient>>;  // by rank, by block
+
+// (((g0 + g1) + g2) / 3), block after block, by plain float operations.
+std::vector<std::string> ExpectedUpdate(const Payloads& payloads) {
+  std::vector<std::string> blocks;
+  for (size_t block = 0; block < payloads[0].size(); ++block) {
+    std::vector<float> sum = PayloadValues(payloads[0][block].blocks(0).payload());
+    for (size_t rank = 1; rank < kWorkers; ++rank) {
+      const auto values = PayloadValues(payloads[rank][block].blocks(0).payload());
+      for (size_t i = 0; i < sum.size(); ++i) sum[i] = sum[i] + values[i];
+    }
+    for (float& value : sum) value = value / static_cast<float>(kWorkers);
+    blocks.emplace_back(reinterpret_cast<const char*>(sum.data()), sum.size() * sizeof(float));
+  }
+  return blocks;
+}
+
+struct Arrival {
+  size_t rank;
+  size_t block;
+};
+
+// Every worker's payload 1 to 5 times, each copy's blocks in order, all copies interleaved.
+std::vector<Arrival> RandomSchedule(std::mt19937_64* random, size_t blocks) {
+  std::vector<std::vector<Arrival>> copies;
+  for (size_t rank = 0; rank < kWorkers; ++rank) {
+    const size_t times = 1 + (*random)() % 5;
+    for (size_t copy = 0; copy < times; ++copy) {
+      copies.emplace_back();
+      for (size_t block = 0; block < blocks; ++block) copies.back().push_back({rank, block});
+    }
+  }
+  std::vector<size_t> turns;
+  for (size_t i = 0; i < copies.size(); ++i) turns.insert(turns.end(), blocks, i);
+  std::shuffle(turns.begin(), turns.end(), *random);
+  std::vector<size_t> next(copies.size(), 0);
+  std::vector<Arrival> schedule;
+  for (const size_t copy : turns) schedule.push_back(copies[copy][next[copy]++]);
+  return schedule;
+}
+
+TEST(ExactlyOnceTest, OverAThousandRandomSchedulesTheUpdateIsTheSame) {
+  FakeCluster cluster(
+      "model { tensors { tensor { name: 'w' shape: 600000 } } } steps: 2000 hash_every: 100000 "
+      "snapshot_every: 100000 codec: 'random_k:0.0001' membership { workers: 3 }");
+  const auto workers = cluster.EnterAll(kWorkers);
+  std::mt19937_64 random(2026);
+  std::vector<std::vector<float>> gradients;
+  for (uint64_t i = 0; i < 7; ++i) gradients.push_back(TestGradient(*cluster.job, i + 1));
+  uint64_t pushed = 0;
+  for (uint64_t step = 1; step <= 1100; ++step) {
+    Payloads payloads;
+    for (size_t rank = 0; rank < kWorkers; ++rank) {
+      payloads.push_back(cluster.Payload(gradients[(step + 2 * rank) % 7]));
+    }
+    for (const Arrival& arrival : RandomSchedule(&random, 3)) {
+      const absl::Status status =
+          cluster.Send(workers[arrival.rank], payloads[arrival.rank][arrival.block]);
+      ASSERT_TRUE(status.ok()) << status;
+      ++pushed;
+    }
+    ASSERT_EQ(cluster.version(), step);
+    ASSERT_EQ(RecordPayloads(*cluster.newest()), ExpectedUpdate(payloads)) << "step " << step;
+    ASSERT_EQ(RecordHeader(*cluster.newest()).used_size(), 3);
+  }
+  EXPECT_EQ(cluster.counters.payloads_used.value(), 1100u * kWorkers);
+  EXPECT_GT(cluster.counters.blocks_duplicate.value(), 0u);
+  EXPECT_GT(cluster.counters.payloads_late.value(), 0u);
+  EXPECT_EQ(cluster.counters.payloads_refused.value(), 0u);
+  EXPECT_GT(pushed, 2 * 1100u * kWorkers * 3);
+}
+
+TEST(ExactlyOnceTest, DenseBlocksOfABigModelToo) {
+  FakeCluster cluster(
+      "model { tensors { tensor { name: 'w' shape: 600000 } } } steps: 100 "
+      "codec: 'identity' membership { workers: 3 }");
+  const auto workers = cluster.EnterAll(kWorkers);
+  std::mt19937_64 random(7);
+  std::vector<std::vector<float>> gradients;
+  for (uint64_t i = 0; i < 3; ++i) gradients.push_back(TestGradient(*cluster.job, i + 1));
+  Payloads payloads;
+  for (uint64_t step = 1; step <= 5; ++step) {
+    payloads.clear();
+    for (const auto& gradient : gradients) payloads.push_back(cluster.Payload(gradient));
+    for (const Arrival& arrival : RandomSchedule(&random, 3)) {
+      ASSERT_TRUE(
+          cluster.Send(workers[arrival.rank], payloads[arrival.rank][arrival.block]).ok());
+    }
+    ASSERT_EQ(cluster.version(), step);
+    ASSERT_TRUE(RecordPayloads(*cluster.newest()) == ExpectedUpdate(payloads)) << step;
+  }
+  // Parameters are what plain subtraction of five such updates gives.
+  std::vector<float> expected(600000, 0.0f);
+  for (int step = 0; step < 5; ++step) {
+    for (size_t i = 0; i < expected.size(); ++i) {
+      expected[i] -= ((gradients[0][i] + gradients[1][i]) + gradients[2][i]) / 3.0f;
+    }
+  }
+  EXPECT_TRUE(cluster.Parameters() == expected);
+}
+
+}  // namespace
+}  // namespace gradwire

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+// A real server over real gRPC: every method, two workers to the end, the end itself.
+#include "server/server.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <gtest/gtest.h>
+
+#include "absl/time/clock.h"
+#include "common/replica/snapshot.h"
+#include "tests/common/replica/test_records.h"
+#include "tests/server/fake_cluster.h"
+#include "tests/server/grpc_worker.h"
+
+namespace gradwire {
+namespace {
+
+using ::testing::Each;
+using ::testing::HasSubstr;
+
+constexpr char kTwoWorkers[] =
+    "name: 'tiny' model { tensors { tensor { name: 'w' shape: 6 } tensor { name: 'b' shape: 2 } } }"
+    " optimizer: 'sgd:lr=0.5' steps: 3 snapshot_every: 2 membership { workers: 2 }";
+
+// One block's chain: of the record that came last.
+std::string ChainHashText(const std::vector<std::string>& parts) {
+  return std::string(AsView(ChainHashOf(parts)));
+}
+
+// A unary call by name, with these bytes.
+grpc::Status CallRaw(const std::string& address, const std::string& method,
+                     const std::string& request, std::string* response) {
+  grpc::GenericStub stub(Connect(address));
+  grpc::ClientContext context;
+  SetDeadline(&context);
+  grpc::CompletionQueue queue;
+  const grpc::Slice slice(request);
+  auto call = stub.PrepareUnaryCall(&context, method, grpc::ByteBuffer(&slice, 1), &queue);
+  call->StartCall();
+  grpc::ByteBuffer bytes;
+  grpc::Status status;
+  call->Finish(&bytes, &status, nullptr);
+  void* tag;
+  bool ok;
+  queue.Next(&tag, &ok);
+  grpc::Slice answer;
+  if (status.ok() && bytes.DumpToSingleSlice(&answer).ok()) {
+    response->assign(reinterpret_cast<const char*>(answer.begin()), answer.size());
+  }
+  return status;
+}
+
+TEST(ServerTest, TwoWorkersTrainToTheEndByTheClosedForm) {
+  const auto server = StartServer(kTwoWorkers, "two_workers");
+  GrpcWorker a(server->address(), "a");
+  GrpcWorker b(server->address(), "b");
+  ASSERT_TRUE(a.Enter() && b.Enter());
+  const auto& job = *server->coordinator().job();
+  std::vector<std::string> parts_a, parts_b;  // NOLINT: two of a kind
+  ASSERT_TRUE(a.ReadRecord(0, &parts_a) && b.ReadRecord(0, &parts_b));
+  // a and b push (1, 3), (2, 4), (3, 5): updates 2, 3 and 4.
+  for (uint64_t step = 1; step <= 3; ++step) {
+    EXPECT_EQ(parts_a, parts_b);
+    const std::string base = ChainHashText(parts_a);
+    const auto value = static_cast<float>(step);
+    ASSERT_TRUE(b.Send(MakePayload(job, step, base, std::vector<float>(8, value + 2))[0]));
+    ASSERT_TRUE(a.Send(MakePayload(job, step, base, std::vector<float>(8, value))[0]));
+    parts_a.clear();
+    parts_b.clear();
+    ASSERT_TRUE(a.ReadRecord(step, &parts_a) && b.ReadRecord(step, &parts_b));
+  }
+  EXPECT_EQ(parts_a, parts_b);  // bit for bit
+  EXPECT_TRUE(RecordHeader(*MakeRecord(3, parts_a)).finished());
+  v1::LeaveResponse left_a;
+  v1::LeaveResponse left_b;
+  ASSERT_TRUE(a.Leave(&left_a).ok());
+  ASSERT_TRUE(b.Leave(&left_b).ok());
+  const std::vector<float> expected(8, -(2.0f + 3.0f + 4.0f));
+  const uint64_t block_hash = Hash64(absl::MakeConstSpan(expected));
+  const uint64_t hash = Hash64(absl::MakeConstSpan(&block_hash, 1));
+  EXPECT_EQ(left_a.parameters_hash(), hash);
+  EXPECT_EQ(left_b.parameters_hash(), hash);
+  v1::TrainResponse stop;
+  ASSERT_TRUE(a.Read(&stop));
+  EXPECT_TRUE(stop.control().has_stop());
+  EXPECT_FALSE(a.Read(&stop));
+  EXPECT_TRUE(a.Finish().ok());
+  const auto result = server->coordinator().WaitForEnd(absl::Seconds(30));
+  EXPECT_EQ(result.phase, Phase::kFinished);
+  EXPECT_EQ(result.parameters_hash, hash);
+  EXPECT_EQ(server->counters().updates_sent.value(), 6u);
+  EXPECT_EQ(server->counters().down_payload_bytes.value(), 6u * 32);
+  EXPECT_EQ(server->counters().up_payload_bytes.value(), 6u * 32);
+}
+
+TEST(ServerTest, UnaryMethodsAnswer) {
+  const auto server = StartServer(kTwoWorkers, "unary");
+  GrpcWorker a(server->address(), "a");
+  ASSERT_TRUE(a.Enter());
+  EXPECT_EQ(a.lease().job().name(), "tiny");
+  {
+    grpc::ClientContext context;
+    SetDeadline(&context);
+    v1::HeartbeatRequest request;
+    request.set_worker_id("a");
+    request.set_incarnation(1);
+    v1::HeartbeatResponse response;
+    EXPECT_TRUE(a.stub().Heartbeat(&context, request, &response).ok());
+    EXPECT_EQ(response.lease_seconds(), 10);
+  }
+  {
+    grpc::ClientContext context;
+    SetDeadline(&context);
+    v1::HeartbeatRequest request;
+    request.set_worker_id("nobody");
+    v1::HeartbeatResponse response;
+    EXPECT_EQ(a.stub().Heartbeat(&context, request, &response).error_code(),
+              grpc::StatusCode::NOT_FOUND);
+  }
+  grpc::ClientContext context;
+  SetDeadline(&context);
+  v1::GetStatusResponse status;
+  ASSERT_TRUE(v1::Admin::NewStub(Connect(server->address()))
+                  ->GetStatus(&context, v1::GetStatusRequest(), &status)
+                  .ok());
+  EXPECT_EQ(status.phase(), "waiting for workers");
+  EXPECT_EQ(status.dimension(), 8u);
+  ASSERT_EQ(status.workers_size(), 1);
+  EXPECT_THAT(status.workers(0).peer(), HasSubstr("127.0.0.1"));
+}
+
+// The whole file of a GetModel call.
+grpc::Status FetchModel(GrpcWorker* worker, const v1::GetModelRequest& request,
+                        v1::GetModelResponse* first, std::string* file) {
+  grpc::ClientContext context;
+  SetDeadline(&context);
+  const auto reader = worker->stub().GetModel(&context, request);
+  v1::GetModelResponse response;
+  for (bool begun = false; reader->Read(&response); begun = true) {
+    if (!begun) *first = response;
+    EXPECT_LE(response.chunk().size(), size_t{1} << 20);
+    file->append(response.chunk());
+  }
+  return reader->Finish();
+}
+
+TEST(ServerTest, GetModelSendsTheNewestSnapshot) {
+  const auto server = StartServer(
+      "model { tensors { tensor { name: 'w' shape: 600000 } } } steps: 9 snapshot_every: 1 "
+      "codec: 'random_k:0.0001'",
+      "get_model");
+  const auto& job = *server->coordinator().job();
+  GrpcWorker a(server->address(), "a");
+  v1::GetModelResponse first;
+  std::string file;
+  EXPECT_EQ(FetchModel(&a, {}, &first, &file).error_code(), grpc::StatusCode::NOT_FOUND);
+  ASSERT_TRUE(a.Enter());
+  std::vector<std::string> parts;
+  ASSERT_TRUE(a.ReadRecord(0, &parts));
+  for (const auto& message :
+       MakePayload(job, 1, ChainHashText(parts), std::vector<float>(600000, 2.0f))) {
+    ASSERT_TRUE(a.Send(message));
+  }
+  parts.clear();
+  ASSERT_TRUE(a.ReadRecord(1, &parts));
+  ASSERT_TRUE(FetchModel(&a, {}, &first, &file).ok());
+  EXPECT_EQ(first.point().version(), 1u);
+  EXPECT_EQ(first.point().chain_hash(), ChainHashText(parts));
+  EXPECT_EQ(first.total_bytes(), file.size());
+  const auto contents = DecodeSnapshot(job, file);
+  ASSERT_TRUE(contents.ok()) << contents.status();
+  EXPECT_EQ(std::count(contents->parameters.begin(), contents->parameters.end(), -2.0f), 60);
+  v1::GetModelRequest request;
+  request.set_not_newer_than(1);
+  file.clear();
+  ASSERT_TRUE(FetchModel(&a, request, &first, &file).ok());
+  EXPECT_TRUE(first.not_modified());
+  EXPECT_TRUE(file.empty());
+}
+
+TEST(ServerTest, HealthAndReflectionServicesAnswer) {
+  const auto server = StartServer(kTwoWorkers, "health");
+  std::string response;
+  ASSERT_TRUE(CallRaw(server->address(), "/grpc.health.v1.Health/Check", "", &response).ok());
+  EXPECT_EQ(response, std::string("\x08\x01", 2));  // status: SERVING
+  // A stream, of which one message is sent: list_services (field 7) of anything.
+  grpc::GenericStub stub(Connect(server->address()));
+  grpc::ClientContext context;
+  SetDeadline(&context);
+  grpc::CompletionQueue queue;
+  auto call = stub.PrepareCall(
+      &context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
+  void* tag;
+  bool ok;
+  call->StartCall(nullptr);
+  queue.Next(&tag, &ok);
+  const grpc::Slice list(std::string("\x3a\x01*", 3));
+  call->Write(grpc::ByteBuffer(&list, 1), nullptr);
+  queue.Next(&tag, &ok);
+  grpc::ByteBuffer bytes;
+  call->Read(&bytes, nullptr);
+  queue.Next(&tag, &ok);
+  ASSERT_TRUE(ok);
+  grpc::Slice answer;
+  ASSERT_TRUE(bytes.DumpToSingleSlice(&answer).ok());
+  const std::string text(reinterpret_cast<const char*>(answer.begin()), answer.size());
+  EXPECT_THAT(text, HasSubstr("gradwire.v1.ParameterServer"));
+  EXPECT_THAT(text, HasSubstr("gradwire.v1.Admin"));
+  context.TryCancel();
+  grpc::Status status;
+  call->Finish(&status, nullptr);
+  queue.Next(&tag, &ok);
+}
+
+TEST(ServerTest, APortThatIsTakenIsRefused) {
+  const auto server = StartServer(kTwoWorkers, "port_one");
+  const auto second =
+      Server::Start({.listen = server->address(), .state_dir = testing::TempDir() + "/port_two"},
+                    MakeTestJob(kTwoWorkers));
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr(server->address()));
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr("--listen"));
+}
+
+TEST(ServerTest, ShutdownEndsOpenStreamsWithinItsGrace) {
+  const auto server = StartServer(kTwoWorkers, "shutdown");
+  GrpcWorker a(server->address(), "a");
+  GrpcWorker silent(server->address(), "silent");
+  ASSERT_TRUE(a.Enter());
+  silent.OpenStream();  // says nothing, reads nothing
+  ASSERT_TRUE(server->coordinator().Drain(absl::ZeroDuration()).ok());
+  EXPECT_EQ(a.Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  const absl::Time begin = absl::Now();
+  server->Shutdown(absl::Seconds(1));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(4));
+  EXPECT_FALSE(silent.Finish().ok());
+}
+
+}  // namespace
+}  // namespace gradwire
