@@ -112,7 +112,7 @@ TEST(DepartureTest, ABrokenStreamMayComeBackWithinItsGrace) {
   hello.mutable_at()->set_chain_hash(cluster.chain_hash());
   ASSERT_EQ(*cluster.coordinator->Hello(hello, w[0].stream), 1u);
   Pass(&cluster, absl::Seconds(5), w);
-  EXPECT_EQ(cluster.StatusOf("w0").state(), "ready");
+  EXPECT_EQ(cluster.StatusOf("w0").state(), "member");
   for (const FakeWorker& worker : w) ASSERT_TRUE(cluster.Push(worker, Filled(3)).ok());
   EXPECT_THAT(NewestUpdate(cluster), Each(3.0f));
   EXPECT_EQ(cluster.Status().payloads_duplicate(), 1u);  // the block that had come before
