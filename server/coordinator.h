@@ -123,7 +123,7 @@ class Coordinator {
   v1::Header MakeHeader(const std::vector<v1::Member>& next) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Commit(uint64_t version, MadeUpdate update, const v1::Header& header, Effects* effects)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Fail(absl::Status status, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Fail(const absl::Status& status, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FinishIfAllLeft(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool Running() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return phase_ == Phase::kTraining || phase_ == Phase::kStarved;

@@ -225,7 +225,7 @@ void Coordinator::FinishIfAllLeft(Effects* effects) {
   ended_.NotifyAll();
 }
 
-void Coordinator::Fail(absl::Status status, Effects* effects) {
+void Coordinator::Fail(const absl::Status& status, Effects* effects) {
   LogError(absl::StrCat("the job stops: ", status.message()));
   failure_ = absl::FailedPreconditionError(absl::StrCat("the job has failed: ", status.message()));
   phase_ = Phase::kFailed;

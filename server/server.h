@@ -43,7 +43,8 @@ class Server {
   void Shutdown(absl::Duration grace);
 
  private:
-  Server(ServerOptions options) : options_(std::move(options)), pool_(options_.threads, 65536) {}
+  explicit Server(ServerOptions options)
+      : options_(std::move(options)), pool_(options_.threads, 65536) {}
   absl::Status Listen();
   void TickLoop();
 

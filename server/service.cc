@@ -26,8 +26,9 @@ grpc::ServerUnaryReactor* OnPool(ThreadPool* pool, grpc::CallbackServerContext* 
 
 template <typename T>
 absl::Status Store(absl::StatusOr<T> from, T* to) {
-  if (from.ok()) *to = *std::move(from);
-  return from.status();
+  if (!from.ok()) return from.status();
+  *to = *std::move(from);
+  return absl::OkStatus();
 }
 
 }  // namespace

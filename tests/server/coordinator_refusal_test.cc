@@ -207,7 +207,8 @@ TEST(AbstentionTest, TenTimesRunningStopsTheJobNineTimesDoNot) {
   const auto w = cluster.EnterAll(2);
   const auto abstain = [&] {
     ASSERT_TRUE(
-        cluster.Send(w[0], MakeAbstention(*cluster.job, cluster.version() + 1, cluster.chain_hash()))
+        cluster
+            .Send(w[0], MakeAbstention(*cluster.job, cluster.version() + 1, cluster.chain_hash()))
             .ok());
     ASSERT_TRUE(cluster.Push(w[1], Filled(1)).ok());
   };

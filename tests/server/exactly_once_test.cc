@@ -99,8 +99,7 @@ TEST(ExactlyOnceTest, DenseBlocksOfABigModelToo) {
     payloads.clear();
     for (const auto& gradient : gradients) payloads.push_back(cluster.Payload(gradient));
     for (const Arrival& arrival : RandomSchedule(&random, 3)) {
-      ASSERT_TRUE(
-          cluster.Send(workers[arrival.rank], payloads[arrival.rank][arrival.block]).ok());
+      ASSERT_TRUE(cluster.Send(workers[arrival.rank], payloads[arrival.rank][arrival.block]).ok());
     }
     ASSERT_EQ(cluster.version(), step);
     ASSERT_TRUE(RecordPayloads(*cluster.newest()) == ExpectedUpdate(payloads)) << step;

@@ -63,9 +63,8 @@ std::optional<absl::Status> FakeStream::closed() const {
 
 std::string TestFolder() {
   const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-  const std::string folder =
-      absl::StrCat(testing::TempDir(), "/gradwire_server_", test->test_suite_name(), "_",
-                   test->name());
+  const std::string folder = absl::StrCat(testing::TempDir(), "/gradwire_server_",
+                                          test->test_suite_name(), "_", test->name());
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   return folder;
@@ -87,9 +86,8 @@ std::vector<v1::Gradient> MakePayload(const Job& job, uint64_t step, absl::strin
                           .size = job.layout.block_size(block)};
     v1::BlockPayload* added = messages.back().add_blocks();
     added->set_block(key.block);
-    job.codec->Encode(
-        key, absl::MakeSpan(values).subspan(job.layout.block_offset(block), key.size),
-        added->mutable_payload());
+    job.codec->Encode(key, absl::MakeSpan(values).subspan(job.layout.block_offset(block), key.size),
+                      added->mutable_payload());
   }
   v1::GradientEnd* end = messages.back().mutable_end();
   end->set_samples(1);

@@ -28,9 +28,9 @@ class GrpcWorker {
 
   grpc::Status Join(uint64_t session = 1);
   void OpenStream();
-  bool SendHello();     // from record 0
+  bool SendHello();  // from record 0
   bool SendCaughtUp();
-  bool Enter();         // all of the above
+  bool Enter();  // all of the above
   bool Send(const v1::Gradient& message);
 
   // The next message; false when the stream has ended.

@@ -69,8 +69,8 @@ double KsAgainstNormal(std::vector<double> z) {
   double distance = 0;
   for (size_t i = 0; i < z.size(); ++i) {
     const double cdf = NormalCdf(z[i]);
-    distance = std::max({distance, cdf - static_cast<double>(i) / n,
-                         static_cast<double>(i + 1) / n - cdf});
+    distance = std::max(
+        {distance, cdf - static_cast<double>(i) / n, static_cast<double>(i + 1) / n - cdf});
   }
   return distance * std::sqrt(n);
 }
@@ -83,8 +83,8 @@ double KsOfTwo(std::vector<double> a, std::vector<double> b) {
   double distance = 0;
   for (size_t i = 0, j = 0; i < a.size() && j < b.size();) {
     a[i] <= b[j] ? ++i : ++j;
-    distance = std::max(distance,
-                        std::abs(static_cast<double>(i) / n - static_cast<double>(j) / m));
+    distance =
+        std::max(distance, std::abs(static_cast<double>(i) / n - static_cast<double>(j) / m));
   }
   return distance * std::sqrt(n * m / (n + m));
 }

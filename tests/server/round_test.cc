@@ -240,19 +240,23 @@ TEST(RoundTest, RefusesBadMessagesNamingWorkerStepBlockValueAndLimit) {
     std::memcpy(m->mutable_blocks(0)->mutable_payload()->data() + 8, &value, sizeof(value));
   };
   const Case cases[] = {
-      {"short", [](v1::Gradient* m) { m->mutable_blocks(0)->mutable_payload()->pop_back(); },
+      {"short",
+       [](v1::Gradient* m) { m->mutable_blocks(0)->mutable_payload()->pop_back(); },
        {"block 0", "103 bytes", "104"}},
-      {"long", [](v1::Gradient* m) { m->mutable_blocks(0)->mutable_payload()->push_back('x'); },
+      {"long",
+       [](v1::Gradient* m) { m->mutable_blocks(0)->mutable_payload()->push_back('x'); },
        {"block 0", "105 bytes", "104"}},
       {"huge",
        [](v1::Gradient* m) { m->mutable_blocks(0)->mutable_payload()->resize((4 << 18) + 65); },
        {"block 0", "1048641 bytes", "at most 1048640"}},
       {"nan", [&](v1::Gradient* m) { put(m, std::nanf("")); }, {"block 0", "nan", "finite"}},
-      {"inf", [&](v1::Gradient* m) { put(m, -std::numeric_limits<float>::infinity()); },
+      {"inf",
+       [&](v1::Gradient* m) { put(m, -std::numeric_limits<float>::infinity()); },
        {"block 0", "-inf", "finite"}},
       {"codec", [](v1::Gradient* m) { m->set_codec(v1::CODEC_TOP_K); }, {"codec 3", "2"}},
       {"block", [](v1::Gradient* m) { m->mutable_blocks(0)->set_block(3); }, {"block 3", "[0, 3)"}},
-      {"abstains with blocks", [](v1::Gradient* m) { m->mutable_end()->set_abstained(true); },
+      {"abstains with blocks",
+       [](v1::Gradient* m) { m->mutable_end()->set_abstained(true); },
        {"abstains", "blocks"}},
       {"evaluation",
        [](v1::Gradient* m) {
@@ -291,7 +295,8 @@ TEST(RoundTest, AMemberWhosePayloadOverflowsTheSumIsNamedWhateverTheOrder) {
     Round round(job);
     round.Open(kStep, Members(2));
     absl::Status last;
-    for (const uint32_t rank : in_order ? std::vector<uint32_t>{0, 1} : std::vector<uint32_t>{1, 0}) {
+    for (const uint32_t rank :
+         in_order ? std::vector<uint32_t>{0, 1} : std::vector<uint32_t>{1, 0}) {
       for (const v1::Gradient& message : MakePayload(*job, kStep, "base", huge)) {
         last.Update(round.Add(rank, 1, message).status());
       }

@@ -48,8 +48,8 @@ v1::Header HeaderAt(const Job& job) {
 }
 
 TEST(UpdateMakerTest, TheUpdateIsThePayloadOfTheMeanInRankOrder) {
-  for (const char* codec : {"identity", "random_k:0.001", "random_k:0.001,values=bf16",
-                            "random_k:0.001,values=fp16"}) {
+  for (const char* codec :
+       {"identity", "random_k:0.001", "random_k:0.001,values=bf16", "random_k:0.001,values=fp16"}) {
     SCOPED_TRACE(codec);
     const auto job = MakerJob(600000, absl::StrCat("codec: '", codec, "'"));
     std::vector<std::vector<float>> gradients;
@@ -100,8 +100,8 @@ TEST(UpdateMakerTest, PartsFitIntoMessagesAndOnlyTheLastHasTheHeader) {
       header.add_members()->set_id(absl::StrCat(i, std::string(200, 'n')));
     }
     LazyNoise noise(job);
-    const auto made = MakeUpdate(
-        *job, CompleteRound(job, {std::vector<float>(c.dimension, 1.0f)}), header, &noise);
+    const auto made = MakeUpdate(*job, CompleteRound(job, {std::vector<float>(c.dimension, 1.0f)}),
+                                 header, &noise);
     ASSERT_TRUE(made.ok()) << made.status();
     EXPECT_EQ(made->parts.size(), c.parts);
     for (size_t i = 0; i < made->parts.size(); ++i) {
@@ -117,8 +117,8 @@ TEST(UpdateMakerTest, PartsFitIntoMessagesAndOnlyTheLastHasTheHeader) {
 TEST(UpdateMakerTest, ReplicasTakeWhatItMakes) {
   for (const char* codec : {"identity", "random_k:0.05", "top_k:0.05"}) {
     SCOPED_TRACE(codec);
-    const auto job = MakerJob(1000, absl::StrCat("codec: '", codec, "' perturbation: ",
-                                                 "'gaussian:std=0.1'"));
+    const auto job =
+        MakerJob(1000, absl::StrCat("codec: '", codec, "' perturbation: ", "'gaussian:std=0.1'"));
     Replica replica(job);
     ASSERT_TRUE(replica.Apply(*FirstRecord(*job)).ok());
     v1::Header header = HeaderAt(*job);

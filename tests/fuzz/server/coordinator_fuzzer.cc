@@ -237,8 +237,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   while (size - at >= 4) {
     const auto* call = reinterpret_cast<const char*>(data + at);
     const size_t left = size - at - 4;
-    const size_t length =
-        std::min<size_t>(gradwire::LoadLittleEndian<uint16_t>(call + 2), left);
+    const size_t length = std::min<size_t>(gradwire::LoadLittleEndian<uint16_t>(call + 2), left);
     fuzzed.Call(data[at], data[at + 1], std::string(call + 4, length));
     fuzzed.Check();
     at += 4 + length;
