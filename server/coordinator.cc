@@ -289,7 +289,9 @@ absl::Status Coordinator::OrderResync(WorkerEntry* worker, const std::string& wh
     DropFromRound(worker->rank, effects);
     v1::Control control;
     control.mutable_resync()->set_reason(why);
-    effects->Send(streams_[worker->id], std::move(control));
+    // None when the stream ended before its last message was handled.
+    const auto stream = streams_.find(worker->id);
+    if (stream != streams_.end()) effects->Send(stream->second, std::move(control));
   }
   Advance(effects);
   return again ? twice : absl::OkStatus();

@@ -144,6 +144,16 @@ TEST(RefusalTest, AnotherHistoryIsResyncedOnceAndThenDisconnected) {
   EXPECT_EQ(cluster.version(), 3u);
 }
 
+TEST(RefusalTest, AnotherHistoryFromAStreamThatHasEndedDoesNoHarm) {
+  FakeCluster cluster(JobOf(2));
+  const auto w = cluster.EnterAll(2);
+  cluster.BreakStream(w[1]);  // its last message is handled only now
+  const auto wrong = MakePayload(*cluster.job, 1, std::string(16, 'x'), Filled(1));
+  EXPECT_TRUE(cluster.Send(w[1], wrong[0]).ok());
+  ASSERT_TRUE(cluster.Push(w[0], Filled(1)).ok());
+  EXPECT_EQ(cluster.version(), 1u);
+}
+
 TEST(RefusalTest, AReplicaHashThatDiffersIsNamedAndResynced) {
   FakeCluster cluster(JobOf(2, "hash_every: 2"));
   const auto w = cluster.EnterAll(2);
