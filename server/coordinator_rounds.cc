@@ -265,6 +265,10 @@ absl::Status Coordinator::Drain(absl::Duration timeout) {
            clock_->Now() < until) {
       ended_.WaitFor(&mu_, absl::Milliseconds(50));
     }
+    if (phase_ == Phase::kTraining && history_->replica().version() == version) {
+      LogWarning(
+          absl::StrCat("step ", round_.step(), " is given up: it waited for ", round_.Missing()));
+    }
     drained_ = true;
     if (history_->replica().started()) status = history_->SaveSnapshot();
     for (const auto& [id, stream] : streams_) {
