@@ -17,20 +17,44 @@ enum class Units {
   kGradient,
 };
 
-struct StepContext {
-  float learning_rate = 0;
-  uint64_t applied = 0;  // updates applied before this one; 0: first use of the state
+// A vector of the parameters' length, or one number, that an optimizer remembers.
+struct StateVector {
+  std::string name;
+  float initial = 0;  // of every value
+};
+struct StateScalar {
+  std::string name;
+  double initial = 0;
 };
 
-// Holds no state of its own: what it remembers are `state_names().size()` vectors
-// of the parameters' length, all zero at first, kept by the replica.
+struct StepContext {
+  float learning_rate = 0;
+  uint64_t applied = 0;              // updates applied before this one; 0: first use of the state
+  Units units = Units::kGradient;  // of the update that is applied
+  BlockKey key = {};                 // of the block, for optimizers that draw noise
+  absl::Span<const double> scalars = {};  // after BeginStep
+};
+
+// Holds no state of its own: what it remembers is kept by the replica, and is part of
+// snapshots and of the replica's hash.
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
+  // kUpdate when the update is only subtracted: then residuals need no rescaling when the
+  // learning rate changes.  Such an optimizer takes updates in either unit, others kGradient only.
   virtual Units units() const = 0;
-  virtual std::vector<std::string> state_names() const = 0;
+  virtual std::vector<StateVector> state_vectors() const { return {}; }
+  virtual std::vector<StateScalar> state_scalars() const { return {}; }
   virtual float learning_rate() const = 0;  // the base rate, before any schedule
+
+  // True when a moving average of the gradient itself is kept: it takes the bursts in which
+  // random_k delivers a coordinate for a signal.
+  virtual bool has_first_moment() const { return false; }
+
+  // Once a step, before the blocks: running products such as beta^t (libm's pow has other
+  // bits on other machines).
+  virtual void BeginStep(absl::Span<double> /*scalars*/) const {}
 
   // Applies one block of an update to its part of parameters and state
   // (state[i] has parameters.size() values).  Thread-safe for different blocks.

@@ -6,15 +6,28 @@
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 
+// One line each; NameEntry() is defined in the optimizer's own file.
+#define GRADWIRE_OPTIMIZERS(OPTIMIZER) \
+  OPTIMIZER(Sgd)                       \
+  OPTIMIZER(Adagrad)                   \
+  OPTIMIZER(Rmsprop)                   \
+  OPTIMIZER(Adadelta)                  \
+  OPTIMIZER(Adam)                      \
+  OPTIMIZER(Adamw)                     \
+  OPTIMIZER(Ftml)                      \
+  OPTIMIZER(Signum)                    \
+  OPTIMIZER(Sgld)
+
 namespace gradwire {
 
-// Each stands in the file of its name.
-OptimizerEntry SgdEntry();
+#define GRADWIRE_DECLARE_OPTIMIZER(Name) OptimizerEntry Name##Entry();
+GRADWIRE_OPTIMIZERS(GRADWIRE_DECLARE_OPTIMIZER)
+#undef GRADWIRE_DECLARE_OPTIMIZER
 
 absl::Span<const OptimizerEntry> OptimizerRegistry() {
-  static const OptimizerEntry entries[] = {
-      SgdEntry(),
-  };
+#define GRADWIRE_CALL_OPTIMIZER(Name) Name##Entry(),
+  static const OptimizerEntry entries[] = {GRADWIRE_OPTIMIZERS(GRADWIRE_CALL_OPTIMIZER)};
+#undef GRADWIRE_CALL_OPTIMIZER
   return entries;
 }
 

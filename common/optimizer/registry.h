@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All optimizers by name.  A new one is a file of its own and a row in registry.cc.
+// All optimizers by name.  A new one is a file of its own and a line in registry.cc.
 #pragma once
 
 #include <memory>
@@ -16,6 +16,8 @@ namespace gradwire {
 struct OptimizerEntry {
   const char* name;
   const char* summary;
+  const char* source;  // the paper, and the implementation whose details are followed
+  const char* state;   // what is remembered, for people: "2 vectors"
   const std::vector<SpecParameter>& (*parameters)();
   absl::StatusOr<std::unique_ptr<Optimizer>> (*make)(const SpecValues& values);
 };

@@ -1,32 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the learning rate changes over the steps: a product of factors.
+// How the learning rate changes over the steps: the interface that each schedule implements
+// in one file of schedules/, and all of them by name.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "common/base/spec.h"
+#include "gradwire/v1/gradient.pb.h"
 
 namespace gradwire {
 
-// One factor.  Holds no state.  Only + - * / on doubles, so that all machines agree.
+// One factor of the learning rate, in [0, 1].  Holds no state of its own; only + - * / and
+// square root on doubles, so that all machines agree.
 class Schedule {
  public:
   virtual ~Schedule() = default;
-  // For a step, counted from 1.
-  virtual double Factor(uint64_t step) const = 0;
+
+  // For a step, counted from 1.  `state` has state_size() numbers.
+  virtual double Factor(uint64_t step, absl::Span<const double> state) const = 0;
+
+  // Numbers that it remembers of evaluations, all 0 at first.
+  virtual size_t state_size() const { return 0; }
+
+  // Takes note of an evaluation; to be called once for each, in order.
+  virtual void Observe(const v1::Evaluation& /*evaluation*/, absl::Span<double> /*state*/) const {}
 };
 
-// From "constant" | "step_decay:at=1000+1500,factor=0.1" | "linear_warmup:steps=100".
-//   step_decay: factor^(number of at-steps < step): the rate is changed after step `at`
-//   linear_warmup: min(1, step / steps)
-absl::StatusOr<std::unique_ptr<Schedule>> MakeSchedule(absl::string_view spec);
+struct ScheduleEntry {
+  const char* name;
+  const char* summary;  // the formula
+  const char* source;
+  const std::vector<SpecParameter>& (*parameters)();
+  absl::StatusOr<std::unique_ptr<Schedule>> (*make)(const SpecValues& values);
+};
 
-// base * product of the factors, computed in double, rounded to float once.
-float LearningRate(float base, absl::Span<const std::unique_ptr<Schedule>> factors, uint64_t step);
+absl::Span<const ScheduleEntry> ScheduleRegistry();
+
+// From "step_decay:at=1000+1500,factor=0.1".  InvalidArgument names what is wrong and what is
+// allowed.
+absl::StatusOr<std::unique_ptr<Schedule>> MakeSchedule(absl::string_view spec);
 
 }  // namespace gradwire

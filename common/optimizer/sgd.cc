@@ -4,35 +4,36 @@
 #include "common/kernels/sgd.h"
 
 #include <memory>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "common/kernels/vector.h"
+#include "common/optimizer/dense_optimizer.h"
+#include "common/optimizer/parameters.h"
 #include "common/optimizer/registry.h"
 
 namespace gradwire {
 namespace {
 
-// Without memory the update is in units of the parameters and is only
-// subtracted: a sparse one costs its entries and touches nothing else.
+// Without memory the update is only subtracted: a sparse one costs its
+// entries and touches nothing else.
 class PlainSgd final : public Optimizer {
  public:
   explicit PlainSgd(float learning_rate) : learning_rate_(learning_rate) {}
 
   Units units() const override { return Units::kUpdate; }
-  std::vector<std::string> state_names() const override { return {}; }
   float learning_rate() const override { return learning_rate_; }
 
-  void Apply(const StepContext& /*context*/, const BlockValues& update,
-             absl::Span<float> parameters,
+  void Apply(const StepContext& context, const BlockValues& update, absl::Span<float> parameters,
              absl::Span<const absl::Span<float>> /*state*/) const override {
-    if (update.dense) {
+    const float scale = context.units == Units::kUpdate ? 1.0F : context.learning_rate;
+    if (!update.dense) {
+      for (size_t i = 0; i < update.indices.size(); ++i) {
+        parameters[update.indices[i]] -= scale * update.values[i];
+      }
+    } else if (context.units == Units::kUpdate) {
       Subtract(update.values.data(), parameters.data(), parameters.size());
-      return;
-    }
-    for (size_t i = 0; i < update.indices.size(); ++i) {
-      parameters[update.indices[i]] -= update.values[i];
+    } else {
+      AddScaled(-scale, update.values.data(), parameters.data(), parameters.size());
     }
   }
 
@@ -40,56 +41,37 @@ class PlainSgd final : public Optimizer {
   const float learning_rate_;
 };
 
-// With momentum or weight decay every coordinate moves at every step: one dense pass.
-class DenseSgd final : public Optimizer {
+// With momentum or weight decay every coordinate moves at every step.
+class DenseSgd final : public DenseOptimizer {
  public:
-  explicit DenseSgd(const SgdParameters& sgd) : sgd_(sgd) {}
+  explicit DenseSgd(const SgdParameters& sgd) : DenseOptimizer(sgd.learning_rate), sgd_(sgd) {}
 
-  Units units() const override { return Units::kGradient; }
-  std::vector<std::string> state_names() const override {
+  std::vector<StateVector> state_vectors() const override {
     if (sgd_.momentum == 0) return {};
-    return {"momentum"};
+    return {{.name = "momentum"}};
   }
-  float learning_rate() const override { return sgd_.learning_rate; }
+  bool has_first_moment() const override { return sgd_.momentum > 0; }
 
-  void Apply(const StepContext& context, const BlockValues& update, absl::Span<float> parameters,
-             absl::Span<const absl::Span<float>> state) const override {
+ private:
+  void Step(const StepContext& context, const float* gradient, absl::Span<float> parameters,
+            absl::Span<const absl::Span<float>> state) const override {
     SgdParameters sgd = sgd_;
     sgd.learning_rate = context.learning_rate;
     sgd.first = context.applied == 0;
-    std::vector<float> scattered;
-    const float* gradient = update.values.data();
-    if (!update.dense) {
-      scattered.assign(parameters.size(), 0.0F);
-      for (size_t i = 0; i < update.indices.size(); ++i) {
-        scattered[update.indices[i]] = update.values[i];
-      }
-      gradient = scattered.data();
-    }
     float* momentum = state.empty() ? nullptr : state.front().data();
     SgdStep(sgd, gradient, momentum, parameters.data(), parameters.size());
   }
 
- private:
   const SgdParameters sgd_;
 };
 
 const std::vector<SpecParameter>& Parameters() {
-  using Kind = SpecParameter::Kind;
   static const std::vector<SpecParameter> parameters = {
-      {.name = "lr",
-       .default_value = "",
-       .min = 1e-20,
-       .max = 1e6,
-       .help = "learning rate, before any schedule"},
+      LearningRateParameter(""),
       {.name = "momentum", .default_value = "0", .max = 1, .help = "of the old buffer, a step"},
       {.name = "dampening", .default_value = "0", .max = 1, .help = "1 - the gradient's weight"},
-      {.name = "weight_decay", .default_value = "0", .max = 1, .help = "added as L2 gradient"},
-      {.name = "nesterov",
-       .kind = Kind::kWord,
-       .default_value = "no",
-       .words = {"no", "yes"},
-       .help = "look ahead by one step of momentum"},
+      WeightDecayParameter(),
+      SwitchParameter("nesterov", "look ahead by one step of momentum"),
   };
   return parameters;
 }
@@ -116,6 +98,8 @@ absl::StatusOr<std::unique_ptr<Optimizer>> Make(const SpecValues& values) {
 OptimizerEntry SgdEntry() {
   return {.name = "sgd",
           .summary = "gradient descent; momentum, Nesterov and weight decay as in PyTorch",
+          .source = "Robbins, Monro 1951; Sutskever et al. 2013; PyTorch",
+          .state = "none; with momentum 1 vector",
           .parameters = Parameters,
           .make = Make};
 }

@@ -7,7 +7,14 @@
 
 #include <algorithm>
 
+#include "common/base/hash.h"
+
 namespace gradwire {
+
+uint64_t PrivateSeed(uint64_t seed, uint32_t rank) {
+  const uint64_t both[] = {seed, rank};
+  return Hash64(absl::MakeConstSpan(both));
+}
 
 std::array<uint32_t, 4> RandomWords(const RandomKey& key, uint32_t index) {
   const philox4x32_key_t philox_key = {

@@ -20,6 +20,13 @@ enum class Purpose : uint8_t {
   kIndexSet = 2,      // random_k's coordinates
   kPerturbation = 3,  // noise on gradients
   kBatch = 4,         // which samples a worker draws
+  kLangevin = 5,      // sgld's noise on parameters
+  kOnDemand = 6,      // the perturbation on_demand
+  kRounding = 7,      // a codec's rounding up or down
+  kTie = 8,           // votes that are even
+  kSketch = 9,        // hash functions of a sketch
+  kBasis = 10,        // a low-rank codec's first basis
+  kSample = 11,       // coordinates that a threshold is guessed from
 };
 
 struct RandomKey {
@@ -28,6 +35,9 @@ struct RandomKey {
   uint64_t step = 0;  // below 2^56
   uint32_t block = 0;
 };
+
+// A seed for what two workers must not draw alike: xxh3-64 of seed and rank, 8 bytes each.
+uint64_t PrivateSeed(uint64_t seed, uint32_t rank);
 
 // Four words at `index`.
 std::array<uint32_t, 4> RandomWords(const RandomKey& key, uint32_t index);

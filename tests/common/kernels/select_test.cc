@@ -86,5 +86,24 @@ TEST(SelectLargestTest, WorksAtAnyAlignmentAndReadsNothingBeyond) {
   }
 }
 
+TEST(SelectAtLeastTest, TakesWhatALoopTakesAndNeverZero) {
+  for (const size_t n : {0, 1, 3, 16, 33, 1000, 4099}) {
+    const std::vector<float> x = HardValues(n, 25);
+    for (const float least : {0.0f, 1e-45f, 1e-40f, 3e-8f, 1.0f, 1e38f, 3.4e38f,
+                              std::numeric_limits<float>::infinity()}) {
+      std::vector<uint32_t> want;
+      for (size_t i = 0; i < n; ++i) {
+        if (x[i] != 0 && std::fabs(x[i]) >= least) want.push_back(static_cast<uint32_t>(i));
+      }
+      ForEachTarget([&] {
+        std::vector<uint32_t> got = {1, 2, 3};  // must be replaced
+        SelectAtLeast(x.data(), n, least, &got);
+        EXPECT_EQ(got, want) << "n " << n << " least " << least;
+        EXPECT_EQ(CountAtLeast(x.data(), n, least), want.size());
+      });
+    }
+  }
+}
+
 }  // namespace
 }  // namespace gradwire

@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 namespace gradwire {
@@ -18,7 +17,7 @@ constexpr size_t kSize = 100000;
 
 std::vector<float> Noise(float std, const BlockKey& key, float at = 0) {
   std::vector<float> gradient(key.size, at);
-  Perturbation{.std = std}.AddTo(key, absl::MakeSpan(gradient));
+  AddNormals(key, Purpose::kPerturbation, std, absl::MakeSpan(gradient));
   return gradient;
 }
 
@@ -58,23 +57,23 @@ TEST(PerturbationTest, DependsOnSeedStepAndBlockOnly) {
   EXPECT_NE(Noise(1, other), noise);
 }
 
-TEST(PerturbationTest, NoneChangesNoBit) {
-  const auto none = MakePerturbation("none");
-  ASSERT_TRUE(none.ok());
-  std::vector<float> gradient = {-0.0F, 1, 0x1p-149F};
-  const std::vector<float> before = gradient;
-  none->AddTo({.seed = 1, .step = 1, .block = 0, .size = 3}, absl::MakeSpan(gradient));
-  EXPECT_EQ(std::memcmp(gradient.data(), before.data(), 3 * sizeof(float)), 0);
+TEST(PerturbationTest, SquaredNormalsAreThoseThatAreAdded) {
+  const BlockKey key = {.seed = 3, .step = 9, .block = 2, .size = 1001};
+  double squares = 0;
+  for (const float value : Noise(1, key)) squares += double{value} * value;
+  EXPECT_EQ(SquaredNormals(key, Purpose::kPerturbation), squares);
 }
 
 TEST(PerturbationTest, IsMadeFromItsSpec) {
+  EXPECT_EQ(MakePerturbation("none")->kind, Perturbation::Kind::kNone);
+  EXPECT_EQ(MakePerturbation("gaussian:1")->kind, Perturbation::Kind::kGaussian);
   EXPECT_EQ(MakePerturbation("gaussian:std=0.01")->std, 0.01F);
   EXPECT_EQ(MakePerturbation("gaussian:2")->std, 2.0F);
   const struct {
     const char* spec;
     const char* want;
   } refused[] = {
-      {"", "no perturbation \"\"; known: none, gaussian"},
+      {"", "no perturbation \"\"; known: none, gaussian, "},
       {"none:1", "no parameter for \"1\""},
       {"gaussian", "std is required"},
       {"gaussian:0", "std: 0 is not in ["},
