@@ -44,7 +44,10 @@ Coordinator::Coordinator(CoordinatorOptions options, std::shared_ptr<const Job> 
       log_(history_->log()),
       membership_(job_->config.membership()),
       round_(job_),
-      noise_(job_),
+      update_maker_(job_),
+      reset_rule_(job_),
+      on_demand_(job_),
+      learning_rate_(job_->optimizer->learning_rate(), job_->schedule),
       created_(clock->Now()) {}
 
 absl::StatusOr<v1::JoinResponse> Coordinator::Join(const v1::JoinRequest& request,

@@ -14,13 +14,17 @@
 #include "absl/strings/string_view.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
+#include "common/optimizer/learning_rate.h"
 #include "gradwire/v1/admin.pb.h"
 #include "gradwire/v1/service.pb.h"
 #include "server/counters.h"
 #include "server/history.h"
 #include "server/membership.h"
+#include "server/on_demand.h"
+#include "server/reset_rule.h"
 #include "server/round.h"
 #include "server/subscriber.h"
+#include "server/update_maker.h"
 
 namespace gradwire {
 
@@ -151,7 +155,10 @@ class Coordinator {
   Membership membership_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, std::shared_ptr<Subscriber>> streams_ ABSL_GUARDED_BY(mu_);  // by worker
   Round round_ ABSL_GUARDED_BY(mu_);
-  LazyNoise noise_ ABSL_GUARDED_BY(mu_);
+  UpdateMaker update_maker_ ABSL_GUARDED_BY(mu_);
+  ResetRule reset_rule_ ABSL_GUARDED_BY(mu_);
+  OnDemand on_demand_ ABSL_GUARDED_BY(mu_);
+  LearningRate learning_rate_ ABSL_GUARDED_BY(mu_);
   std::vector<Departure> departures_ ABSL_GUARDED_BY(mu_);
   v1::Evaluation evaluation_ ABSL_GUARDED_BY(mu_);
   double loss_ ABSL_GUARDED_BY(mu_) = 0;

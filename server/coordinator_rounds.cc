@@ -108,12 +108,12 @@ void Coordinator::Start(Effects* effects) {
   const std::vector<v1::Member> members = membership_.ReadyMembers();
   v1::Header header;
   for (const v1::Member& member : members) *header.add_members() = member;
-  header.set_next_learning_rate(job_->LearningRateAt(1));
+  header.set_next_learning_rate(learning_rate_.At(1));
   LogInfo(absl::StrCat("step 1 begins with ", members.size(), " workers"));
   phase_ = Phase::kTraining;
   started_ = clock_->Now();
   last_update_ = started_;
-  Commit(0, MakeEmptyUpdate(*job_, 0, header), header, effects);
+  Commit(0, MakeEmptyUpdate(0, header), header, effects);
 }
 
 v1::Header Coordinator::MakeHeader(const std::vector<v1::Member>& next) {
@@ -121,13 +121,16 @@ v1::Header Coordinator::MakeHeader(const std::vector<v1::Member>& next) {
   const Replica& replica = history_->replica();
   header.set_previous_chain_hash(std::string(AsView(replica.chain_hash())));
   for (const v1::Contributor& used : round_.used()) *header.add_used() = used;
-  header.set_learning_rate(job_->LearningRateAt(round_.step()));
+  header.set_learning_rate(replica.header().next_learning_rate());
   header.set_loss(round_.loss());
-  if (round_.evaluation() != nullptr) *header.mutable_evaluation() = *round_.evaluation();
+  if (round_.evaluation() != nullptr) {
+    *header.mutable_evaluation() = *round_.evaluation();
+    learning_rate_.Observe(header.evaluation());
+  }
   header.set_finished(round_.step() >= job_->config.steps());
   if (!header.finished()) {
     for (const v1::Member& member : next) *header.add_members() = member;
-    header.set_next_learning_rate(job_->LearningRateAt(round_.step() + 1));
+    header.set_next_learning_rate(learning_rate_.At(round_.step() + 1));
   }
   return header;
 }
@@ -175,13 +178,21 @@ void Coordinator::CloseRound(Effects* effects) {
   }
   phase_ = Phase::kTraining;
   if (absl::Status status = CheckAbstentions(); !status.ok()) return Fail(status, effects);
-  const v1::Header header = MakeHeader(next);
+  v1::Header header = MakeHeader(next);
+  const bool resets = reset_rule_.Decide(round_, &header);
   if (header.used().empty()) {
-    Commit(round_.step(), MakeEmptyUpdate(*job_, round_.step(), header), header, effects);
+    if (resets) update_maker_.ForgetResiduals();
+    Commit(round_.step(), MakeEmptyUpdate(round_.step(), header), header, effects);
     return;
   }
-  absl::StatusOr<MadeUpdate> update = MakeUpdate(*job_, round_, header, &noise_);
+  if (on_demand_.active()) {
+    const double norm = update_maker_.Norm(round_, header.learning_rate());
+    header.set_perturbation_scale(
+        on_demand_.Decide(round_.step(), norm, history_->replica().parameters()));
+  }
+  absl::StatusOr<MadeUpdate> update = update_maker_.Make(round_, header);
   if (!update.ok()) return Fail(update.status(), effects);
+  if (resets) update_maker_.ForgetResiduals();
   counters_->payloads_used.Add(static_cast<uint64_t>(header.used_size()));
   loss_ = header.loss();
   if (header.has_evaluation()) evaluation_ = header.evaluation();
@@ -190,9 +201,13 @@ void Coordinator::CloseRound(Effects* effects) {
 
 void Coordinator::Commit(uint64_t version, MadeUpdate update, const v1::Header& header,
                          Effects* effects) {
+  const uint64_t reset_id = history_->replica().reset_id();
+  const Touched touched = std::move(update.touched);
+  reset_rule_.Before(history_->replica().parameters(), touched);
   if (absl::Status status = history_->Commit(version, std::move(update)); !status.ok()) {
     return Fail(status, effects);
   }
+  reset_rule_.After(history_->replica().parameters(), touched);
   last_update_ = clock_->Now();
   recent_updates_.push_back(last_update_);
   if (recent_updates_.size() > kRecentUpdates) recent_updates_.pop_front();
@@ -205,7 +220,10 @@ void Coordinator::Commit(uint64_t version, MadeUpdate update, const v1::Header& 
     phase_ = Phase::kFinishing;
   } else {
     const std::vector<v1::Member> members(header.members().begin(), header.members().end());
-    round_.Open(version + 1, members);
+    round_.Open(version + 1, members,
+                {.flush = header.next_flush(),
+                 .reset_before = header.reset_id() != reset_id,
+                 .bases = history_->replica().bases()});
   }
   WakeAll(effects);
   ended_.NotifyAll();

@@ -2,6 +2,7 @@
 // Implementation of lazy_noise.h.
 #include "server/lazy_noise.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "common/random/gaussian.h"
@@ -9,7 +10,9 @@
 namespace gradwire {
 
 LazyNoise::LazyNoise(std::shared_ptr<const Job> job)
-    : job_(std::move(job)), active_(job_->perturbation.std > 0 && job_->codec->linear()) {
+    : job_(std::move(job)),
+      active_(std::any_of(job_->plans.begin(), job_->plans.end(),
+                          [](const BlockPlan& plan) { return plan.noise_at_server; })) {
   if (active_) drawn_.assign(job_->layout.dimension(), 0);
 }
 
@@ -20,7 +23,7 @@ void LazyNoise::BeginStep(float learning_rate) {
 }
 
 void LazyNoise::AddTo(const BlockKey& key, size_t block_offset, BlockValues* mean) {
-  if (!active_) return;
+  if (!active_ || !job_->plans[key.block].noise_at_server) return;
   const RandomKey random = {
       .seed = key.seed, .purpose = Purpose::kPerturbation, .step = key.step, .block = key.block};
   normals_.resize(mean->values.size());
@@ -31,5 +34,7 @@ void LazyNoise::AddTo(const BlockKey& key, size_t block_offset, BlockValues* mea
     drawn = total_;
   }
 }
+
+void LazyNoise::Forget() { std::fill(drawn_.begin(), drawn_.end(), total_); }
 
 }  // namespace gradwire

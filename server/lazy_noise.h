@@ -28,6 +28,9 @@ class LazyNoise {
   // values[i] += the noise that coordinate indices[i] has gathered.
   void AddTo(const BlockKey& key, size_t block_offset, BlockValues* mean);
 
+  // The residuals were dropped, and the noise in them.
+  void Forget();
+
  private:
   const std::shared_ptr<const Job> job_;
   const bool active_;

@@ -75,6 +75,7 @@ absl::Status Run(const sigset_t& signals) {
   LogInfo(absl::StrCat("job \"", job->config.name(), "\": ", job->layout.dimension(),
                        " parameters, codec ", job->config.codec(), ", optimizer ",
                        job->config.optimizer(), ", kernels ", KernelTarget()));
+  for (const std::string& warning : JobWarnings(*job)) LogWarning(warning);
   std::printf("listening on %s\n", server->address().c_str());
   std::fflush(stdout);
 

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/float_environment.h"
 #include "common/base/status_macros.h"
+#include "common/replica/block_codec.h"
 
 namespace gradwire {
 namespace {
@@ -23,7 +24,8 @@ absl::Status Refused(const v1::Member& member, uint64_t step, absl::string_view 
 Round::Round(std::shared_ptr<const Job> job)
     : job_(std::move(job)), sums_(job_->layout.blocks()), next_(job_->layout.blocks(), 0) {}
 
-void Round::Open(uint64_t step, absl::Span<const v1::Member> members) {
+void Round::Open(uint64_t step, absl::Span<const v1::Member> members, const RoundOptions& options) {
+  options_ = options;
   step_ = step;
   slots_.assign(members.size(), Slot());
   for (size_t i = 0; i < members.size(); ++i) {
@@ -36,10 +38,10 @@ void Round::Open(uint64_t step, absl::Span<const v1::Member> members) {
 }
 
 BlockKey Round::key(size_t block) const {
-  return {.seed = job_->config.seed(),
-          .step = step_,
-          .block = static_cast<uint32_t>(block),
-          .size = job_->layout.block_size(block)};
+  BlockKey key = job_->Key(step_, block);
+  const BlockPlan& plan = job_->plans[block];
+  key.basis = options_.bases.subspan(plan.basis_offset, plan.basis_size);
+  return key;
 }
 
 Round::Slot* Round::Find(uint32_t rank) {
@@ -52,17 +54,19 @@ Round::Slot* Round::Find(uint32_t rank) {
 const Round::Slot* Round::Find(uint32_t rank) const { return const_cast<Round*>(this)->Find(rank); }
 
 absl::Status Round::CheckMessage(const Slot& slot, const v1::Gradient& message) const {
-  if (message.codec() != job_->codec->id()) {
-    return Refused(
-        slot.member, step_,
-        absl::StrCat("codec ", message.codec(), ", but the job's is ", job_->codec->id()));
-  }
   for (const v1::BlockPayload& block : message.blocks()) {
     if (block.block() >= blocks()) {
       return Refused(slot.member, step_,
                      absl::StrCat("block ", block.block(), " is not in [0, ", blocks(), ")"));
     }
-    const size_t limit = job_->codec->MaxPayloadBytes(job_->layout.block_size(block.block()));
+    const v1::CodecId id = BlockCodec(message, block);
+    if (id != codec(block.block()).id()) {
+      return Refused(slot.member, step_,
+                     absl::StrCat("block ", block.block(), ": codec ", id, ", but the job's is ",
+                                  codec(block.block()).id()));
+    }
+    const size_t limit =
+        codec(block.block()).MaxPayloadBytes(job_->layout.block_size(block.block()));
     if (block.payload().size() > limit) {
       return Refused(slot.member, step_,
                      absl::StrCat("block ", block.block(), ": ", block.payload().size(),
@@ -122,7 +126,7 @@ absl::Status Round::AddBlock(size_t slot_index, const v1::BlockPayload& block) {
   const bool its_turn = next_[b] == slot_index;
   if (!its_turn) scratch_.Clear();
   const absl::Status status =
-      job_->codec->Accumulate(key(b), block.payload(), its_turn ? &sums_[b] : &scratch_);
+      codec(b).Accumulate(key(b), block.payload(), its_turn ? &sums_[b] : &scratch_);
   if (!status.ok()) {
     return Refused(slot.member, step_, absl::StrCat("block ", b, ": ", status.message()));
   }
@@ -146,7 +150,7 @@ void Round::Advance(size_t block) {
     const auto found = slot.waiting.find(static_cast<uint32_t>(block));
     if (found == slot.waiting.end()) return;
     // Its bytes were checked when it came; what can still fail is the sum.
-    if (!job_->codec->Accumulate(key(block), found->second, &sums_[block]).ok()) {
+    if (!codec(block).Accumulate(key(block), found->second, &sums_[block]).ok()) {
       slot.refused = true;
       return;
     }
@@ -222,6 +226,11 @@ std::vector<v1::Member> Round::abstained() const {
     if (slot.end.abstained()) abstained.push_back(slot.member);
   }
   return abstained;
+}
+
+bool Round::any_fresh_memory() const {
+  return std::any_of(slots_.begin(), slots_.end(),
+                     [](const Slot& slot) { return !slot.skipped && slot.end.fresh_memory(); });
 }
 
 double Round::loss() const {

@@ -16,6 +16,13 @@
 
 namespace gradwire {
 
+// What a step's header and the replica before it say of its payloads.
+struct RoundOptions {
+  bool flush = false;                  // Header.next_flush
+  bool reset_before = false;           // that header has a new reset_id
+  absl::Span<const float> bases = {};  // Replica::bases(); must stay until the next Open
+};
+
 // The key of what it takes is (rank, step, block): the first counts, others are
 // duplicates.  A block is added once the same block of every lower rank is; until then it
 // waits here.  Not thread-safe.
@@ -24,7 +31,7 @@ class Round {
   explicit Round(std::shared_ptr<const Job> job);
 
   // Forgets everything and waits for these members (in rank order) to send `step`.
-  void Open(uint64_t step, absl::Span<const v1::Member> members);
+  void Open(uint64_t step, absl::Span<const v1::Member> members, const RoundOptions& options = {});
 
   struct Added {
     uint32_t blocks = 0;
@@ -49,12 +56,16 @@ class Round {
   uint64_t step() const { return step_; }
   std::vector<v1::Contributor> used() const;  // in rank order
   std::vector<v1::Member> abstained() const;
+  bool any_fresh_memory() const;                       // GradientEnd.fresh_memory of a used one
   double loss() const;                                 // mean of the used payloads', by samples
   const v1::Evaluation* evaluation() const;            // the lowest member's, or null
   const v1::GradientEnd* end_of(uint32_t rank) const;  // null until it came
   std::string Missing() const;                         // ids that are waited for
 
   BlockKey key(size_t block) const;
+  const Codec& codec(size_t block) const { return job_->CodecOf(block, options_.flush); }
+  bool flush() const { return options_.flush; }
+  bool reset_before() const { return options_.reset_before; }
   const Accumulator& sum(size_t block) const { return sums_[block]; }
   size_t blocks() const { return sums_.size(); }
 
@@ -87,6 +98,7 @@ class Round {
 
   const std::shared_ptr<const Job> job_;
   uint64_t step_ = 0;
+  RoundOptions options_;
   std::vector<Slot> slots_;        // in rank order
   std::vector<Accumulator> sums_;  // by block
   std::vector<size_t> next_;       // by block: the slot whose payload is added next

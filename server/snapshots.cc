@@ -16,7 +16,7 @@ namespace {
 
 // Header and alignment beside the values of parameters and state.
 size_t MaxSnapshotBytes(const Job& job) {
-  const size_t vectors = 1 + job.optimizer->state_names().size();
+  const size_t vectors = 1 + job.state_vectors().size();
   return vectors * job.layout.dimension() * sizeof(float) + (size_t{64} << 20);
 }
 

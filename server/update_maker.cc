@@ -2,9 +2,14 @@
 // Implementation of update_maker.h.
 #include "server/update_maker.h"
 
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/float_environment.h"
 #include "common/kernels/vector.h"
+#include "common/replica/block_codec.h"
 #include "common/rpc/limits.h"
 
 namespace gradwire {
@@ -15,15 +20,13 @@ constexpr size_t kMaxHeaderBesideBlocks = (kMaxMessageBytes - kMaxPayloadBytesPe
 // Fills messages up to their limit and serialises them.
 class PartWriter {
  public:
-  PartWriter(const Job& job, uint64_t version) : job_(job), version_(version) { Clear(); }
+  explicit PartWriter(uint64_t version) : version_(version) { Clear(); }
 
-  void Add(uint32_t block, std::string payload) {
+  void Add(uint32_t block, v1::CodecId codec, std::string payload) {
     if (bytes_ > 0 && bytes_ + payload.size() > kMaxPayloadBytesPerMessage) Flush();
     bytes_ += payload.size();
     made_.payload_bytes += payload.size();
-    v1::BlockPayload* added = part_.add_blocks();
-    added->set_block(block);
-    added->set_payload(std::move(payload));
+    AddBlock(block, codec, std::move(payload), &part_);
   }
 
   MadeUpdate Finish(const v1::Header& header) {
@@ -38,7 +41,6 @@ class PartWriter {
   void Clear() {
     part_.Clear();
     part_.set_version(version_);
-    part_.set_codec(job_.codec->id());
     bytes_ = 0;
   }
   void Flush() {
@@ -46,12 +48,30 @@ class PartWriter {
     Clear();
   }
 
-  const Job& job_;
   const uint64_t version_;
   v1::UpdatePart part_;
   size_t bytes_ = 0;
   MadeUpdate made_;
 };
+
+float UnitOf(const BlockPlan& plan, float learning_rate) {
+  return plan.units == Units::kUpdate ? learning_rate : 1.0f;
+}
+
+// An optimizer with state moves every coordinate.
+bool SparseIsAllThatMoves(const Job& job) {
+  return job.reset.radius > 0 &&
+         std::all_of(job.plans.begin(), job.plans.end(), [&job](const BlockPlan& plan) {
+           return job.optimizer->units() == Units::kUpdate && !plan.keeps_mean() &&
+                  !plan.compress_down;
+         });
+}
+
+void NoteTouched(size_t offset, const BlockValues& mean, Touched* touched) {
+  if (mean.dense) touched->all = true;
+  if (touched->all) return;
+  for (const uint32_t index : mean.indices) touched->coordinates.push_back(offset + index);
+}
 
 absl::Status CheckFinite(const Job& job, const BlockKey& key, const BlockValues& mean) {
   const size_t bad = FirstNonFinite(mean.values.data(), mean.values.size());
@@ -65,26 +85,74 @@ absl::Status CheckFinite(const Job& job, const BlockKey& key, const BlockValues&
 
 }  // namespace
 
-absl::StatusOr<MadeUpdate> MakeUpdate(const Job& job, const Round& round, const v1::Header& header,
-                                      LazyNoise* noise) {
-  SetFloatEnvironment();
-  PartWriter writer(job, round.step());
-  BlockValues mean;
-  noise->BeginStep(header.learning_rate());
-  for (size_t block = 0; block < round.blocks(); ++block) {
-    const BlockKey key = round.key(block);
-    job.codec->Mean(key, round.sum(block), &mean);
-    noise->AddTo(key, job.layout.block_offset(block), &mean);
-    if (absl::Status status = CheckFinite(job, key, mean); !status.ok()) return status;
-    std::string payload;
-    job.codec->EncodeUpdate(key, mean, &payload);
-    writer.Add(key.block, std::move(payload));
-  }
-  return writer.Finish(header);
+MadeUpdate MakeEmptyUpdate(uint64_t version, const v1::Header& header) {
+  return PartWriter(version).Finish(header);
 }
 
-MadeUpdate MakeEmptyUpdate(const Job& job, uint64_t version, const v1::Header& header) {
-  return PartWriter(job, version).Finish(header);
+UpdateMaker::UpdateMaker(std::shared_ptr<const Job> job)
+    : job_(std::move(job)), noise_(job_), downlink_(job_) {
+  for (size_t block = 0; block < job_->layout.blocks(); ++block) {
+    const size_t size = job_->plans[block].codec->server_state_size(job_->Key(0, block));
+    codec_state_.emplace_back(size, 0.0f);
+  }
+}
+
+double UpdateMaker::Norm(const Round& round, float learning_rate) const {
+  double squares = 0;
+  BlockValues mean;
+  for (size_t block = 0; block < round.blocks(); ++block) {
+    round.codec(block).Mean(round.key(block), round.sum(block), &mean);
+    const double unit = UnitOf(job_->plans[block], learning_rate);
+    if (unit > 0) squares += SumOfSquares(mean.values.data(), mean.values.size()) / (unit * unit);
+  }
+  return std::sqrt(squares);
+}
+
+absl::StatusOr<MadeUpdate> UpdateMaker::Make(const Round& round, const v1::Header& header) {
+  SetFloatEnvironment();
+  const float rate = header.learning_rate();
+  PartWriter writer(round.step());
+  const float factor =
+      job_->clip.kind == Clip::Kind::kNorm ? ClipFactor(job_->clip.limit, Norm(round, rate)) : 1.0f;
+  BlockValues mean;
+  Touched touched;
+  touched.all = !SparseIsAllThatMoves(*job_);
+  noise_.BeginStep(rate);
+  for (size_t block = 0; block < round.blocks(); ++block) {
+    const BlockPlan& plan = job_->plans[block];
+    BlockKey key = round.key(block);
+    key.unit = UnitOf(plan, rate);
+    const Codec& codec = round.codec(block);
+    codec.Aggregate(key, round.sum(block), absl::MakeSpan(codec_state_[block]), &mean);
+    ClipValues(plan, rate, factor, &mean);
+    noise_.AddTo(key, job_->layout.block_offset(block), &mean);
+    downlink_.AddResidual(block, &mean);
+    NoteTouched(job_->layout.block_offset(block), mean, &touched);
+    if (absl::Status status = CheckFinite(*job_, key, mean); !status.ok()) return status;
+    std::string payload;
+    downlink_.Encode(key, round.flush(), &mean, &payload);
+    writer.Add(key.block, codec.id(), std::move(payload));
+  }
+  if (header.perturbation_scale() != 0) touched.all = true;
+  MadeUpdate made = writer.Finish(header);
+  made.touched = std::move(touched);
+  return made;
+}
+
+void UpdateMaker::ClipValues(const BlockPlan& plan, float learning_rate, float factor,
+                             BlockValues* mean) const {
+  if (factor < 1) {
+    for (float& value : mean->values) value *= factor;
+  }
+  if (job_->clip.kind != Clip::Kind::kValue) return;
+  const float limit = job_->clip.limit * UnitOf(plan, learning_rate);
+  for (float& value : mean->values) value = std::clamp(value, -limit, limit);
+}
+
+void UpdateMaker::ForgetResiduals() {
+  noise_.Forget();
+  downlink_.Reset();
+  for (std::vector<float>& state : codec_state_) std::fill(state.begin(), state.end(), 0.0f);
 }
 
 }  // namespace gradwire

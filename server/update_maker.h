@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Turns a complete round into the parts of an update, as all replicas will read them.
+// Turns complete rounds into the parts of updates, as all replicas will read them.
 #pragma once
 
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/replica/job.h"
 #include "gradwire/v1/gradient.pb.h"
+#include "server/downlink.h"
 #include "server/lazy_noise.h"
+#include "server/reset_rule.h"
 #include "server/round.h"
 
 namespace gradwire {
@@ -16,14 +20,36 @@ namespace gradwire {
 struct MadeUpdate {
   std::vector<std::string> parts;  // serialised UpdateParts, the last with the header
   size_t payload_bytes = 0;
+  Touched touched = {};  // all, unless ResetRule follows the distance and the update is sparse
 };
 
-// The mean of the round's payloads, with the perturbation that is drawn here, encoded.
-// OutOfRange: finite payloads whose sum overflows, named by block and coordinate.
-absl::StatusOr<MadeUpdate> MakeUpdate(const Job& job, const Round& round, const v1::Header& header,
-                                      LazyNoise* noise);
-
 // A record without blocks: the first one, or that of a step without a payload.
-MadeUpdate MakeEmptyUpdate(const Job& job, uint64_t version, const v1::Header& header);
+MadeUpdate MakeEmptyUpdate(uint64_t version, const v1::Header& header);
+
+// Keeps what one update leaves for the next: noise not yet drawn, the downlink's residual, the
+// codecs' state.  Not thread-safe.
+class UpdateMaker {
+ public:
+  explicit UpdateMaker(std::shared_ptr<const Job> job);
+
+  // The norm of the mean of the round's payloads over all blocks, in gradient units.
+  double Norm(const Round& round, float learning_rate) const;
+
+  // The mean of the round's payloads, clipped, with the perturbation that is drawn here, encoded.
+  // OutOfRange: finite payloads whose sum overflows, named by block and coordinate.
+  absl::StatusOr<MadeUpdate> Make(const Round& round, const v1::Header& header);
+
+  // The step after the update just made begins without residuals, and without the noise in them.
+  void ForgetResiduals();
+
+ private:
+  void ClipValues(const BlockPlan& plan, float learning_rate, float factor,
+                  BlockValues* mean) const;
+
+  const std::shared_ptr<const Job> job_;
+  LazyNoise noise_;
+  Downlink downlink_;
+  std::vector<std::vector<float>> codec_state_;  // by block
+};
 
 }  // namespace gradwire

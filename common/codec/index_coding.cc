@@ -13,7 +13,12 @@
 namespace gradwire {
 namespace {
 
-constexpr int kMaxRiceParameter = 31;
+constexpr int kMaxLowBits = 31;
+constexpr int kThreeHalves = 32;  // in a parameter: m is 3/2 of the power of two
+
+bool IsParameter(int parameter) {
+  return parameter <= kThreeHalves + kMaxLowBits && parameter != kThreeHalves;
+}
 
 // Bits into bytes, lowest first.
 class BitWriter {
@@ -102,34 +107,74 @@ std::vector<uint32_t> Gaps(absl::Span<const uint32_t> indices) {
   return gaps;
 }
 
+// Bits of all gaps with the parameter b, without the (b + 1) of each that it costs at least.
+uint64_t UnaryBits(const std::vector<uint32_t>& gaps, int b) {
+  uint64_t bits = 0;
+  for (const uint32_t gap : gaps) bits += gap >> b;
+  return bits;
+}
+
+// The same with 32 + b.
+uint64_t UnaryBitsOfThree(const std::vector<uint32_t>& gaps, int b) {
+  uint64_t bits = 0;
+  for (const uint32_t gap : gaps) {
+    const uint32_t thirds = gap >> (b - 1);
+    bits += thirds / 3 + (thirds % 3 != 0 ? 1 : 0);
+  }
+  return bits;
+}
+
+struct BestParameter {
+  uint64_t bits = UINT64_MAX;
+  int parameter = 0;
+
+  void Consider(uint64_t other_bits, int other) {
+    if (other_bits < bits) *this = {.bits = other_bits, .parameter = other};
+  }
+};
+
 int BestParameterFor(const std::vector<uint32_t>& gaps) {
-  uint64_t best_bits = UINT64_MAX;
-  int best = 0;
-  for (int b = 0; b <= kMaxRiceParameter; ++b) {
-    uint64_t unary = 0;
-    for (const uint32_t gap : gaps) unary += gap >> b;
-    const uint64_t bits = unary + (static_cast<uint64_t>(b) + 1) * gaps.size();
-    if (bits < best_bits) {
-      best_bits = bits;
-      best = b;
-    }
+  BestParameter powers;
+  BestParameter threes;
+  for (int b = 0; b <= kMaxLowBits; ++b) {
+    const uint64_t least = (static_cast<uint64_t>(b) + 1) * gaps.size();
+    const uint64_t unary = UnaryBits(gaps, b);
+    powers.Consider(least + unary, b);
+    if (b > 0) threes.Consider(least + UnaryBitsOfThree(gaps, b), kThreeHalves + b);
     if (unary < gaps.size()) break;  // a greater b costs more than it can take off
   }
-  return best;
+  return threes.bits < powers.bits ? threes.parameter : powers.parameter;
+}
+
+void AppendUnary(uint32_t zeros, BitWriter* writer) {
+  for (; zeros >= 32; zeros -= 32) writer->Append(0, 32);
+  writer->Append(uint64_t{1} << zeros, static_cast<int>(zeros) + 1);
+}
+
+void AppendLow(uint32_t gap, int bits, BitWriter* writer) {
+  writer->Append(gap & ((uint64_t{1} << bits) - 1), bits);
+}
+
+void AppendGap(uint32_t gap, int parameter, BitWriter* writer) {
+  if (parameter < kThreeHalves) {
+    AppendUnary(gap >> parameter, writer);
+    return AppendLow(gap, parameter, writer);
+  }
+  const int low_bits = parameter - kThreeHalves - 1;
+  const uint32_t thirds = gap >> low_bits;
+  AppendUnary(thirds / 3, writer);
+  constexpr uint64_t kCodes[] = {0b0, 0b01, 0b11};  // lowest bit first
+  writer->Append(kCodes[thirds % 3], thirds % 3 == 0 ? 1 : 2);
+  AppendLow(gap, low_bits, writer);
 }
 
 void AppendGaps(absl::Span<const uint32_t> indices, std::string* out) {
   const std::vector<uint32_t> gaps = Gaps(indices);
-  const int b = BestParameterFor(gaps);
+  const int parameter = BestParameterFor(gaps);
   AppendLittleEndian(static_cast<uint32_t>(indices.size()), out);
-  out->push_back(static_cast<char>(b));
+  out->push_back(static_cast<char>(parameter));
   BitWriter writer(out);
-  for (const uint32_t gap : gaps) {
-    uint32_t zeros = gap >> b;
-    for (; zeros >= 32; zeros -= 32) writer.Append(0, 32);
-    writer.Append(uint64_t{1} << zeros, static_cast<int>(zeros) + 1);
-    writer.Append(gap & ((uint64_t{1} << b) - 1), b);
-  }
+  for (const uint32_t gap : gaps) AppendGap(gap, parameter, &writer);
   writer.Finish();
 }
 
@@ -137,20 +182,39 @@ absl::Status CheckCount(size_t count, IndexForm form, size_t n) {
   if (count <= n && IndexFormFor(count, n) == form) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       "index form ", static_cast<int>(form), " with ", count, " of ", n,
-      " coordinates; form 0 is for up to a quarter of them, 1 for up to half, 2 for more"));
+      " coordinates; form 0 is for up to three eighths of them, 1 for up to half, 2 for more"));
 }
 
-absl::Status ReadGaps(size_t n, size_t count, int b, BitReader* reader,
+// False when the bits end within it.
+bool ReadGap(int parameter, BitReader* reader, uint64_t* gap) {
+  uint64_t high;
+  uint64_t low;
+  if (!reader->ReadUnary(&high)) return false;
+  if (parameter < kThreeHalves) {
+    if (!reader->ReadBits(parameter, &low)) return false;
+    *gap = high << parameter | low;
+    return true;
+  }
+  const int low_bits = parameter - kThreeHalves - 1;
+  uint64_t above_first;
+  uint64_t third = 0;
+  if (!reader->ReadBits(1, &above_first)) return false;
+  if (above_first != 0 && !reader->ReadBits(1, &third)) return false;
+  if (!reader->ReadBits(low_bits, &low)) return false;
+  *gap = (3 * high + above_first + third) << low_bits | low;
+  return true;
+}
+
+absl::Status ReadGaps(size_t n, size_t count, int parameter, BitReader* reader,
                       std::vector<uint32_t>* indices) {
   uint64_t next = 0;
   for (size_t i = 0; i < count; ++i) {
-    uint64_t high;
-    uint64_t low;
-    if (!reader->ReadUnary(&high) || !reader->ReadBits(b, &low)) {
+    uint64_t gap;
+    if (!ReadGap(parameter, reader, &gap)) {
       return absl::InvalidArgumentError(
           absl::StrCat("the payload ends within index ", i, " of ", count));
     }
-    const uint64_t index = next + (high << b | low);
+    const uint64_t index = next + gap;
     if (index >= n) {
       return absl::InvalidArgumentError(absl::StrCat("index ", i, " of ", count, " is ", index,
                                                      ", beyond the block's ", n, " coordinates"));
@@ -171,16 +235,16 @@ absl::Status TakeGaps(size_t n, absl::string_view* payload, std::vector<uint32_t
         absl::StrCat("the payload ends within the ", kHead, " bytes of index count and parameter"));
   }
   const auto count = LoadLittleEndian<uint32_t>(payload->data());
-  const int b = static_cast<unsigned char>((*payload)[sizeof(uint32_t)]);
+  const int parameter = static_cast<unsigned char>((*payload)[sizeof(uint32_t)]);
   GRADWIRE_RETURN_IF_ERROR(CheckCount(count, IndexForm::kGaps, n));
-  if (b > kMaxRiceParameter) {
+  if (!IsParameter(parameter)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("index parameter ", b, " is above ", kMaxRiceParameter));
+        absl::StrCat("index parameter ", parameter, " is not one of 0 to 31 and 33 to 63"));
   }
   payload->remove_prefix(kHead);
   indices->reserve(count);
   BitReader reader(*payload);
-  GRADWIRE_RETURN_IF_ERROR(ReadGaps(n, count, b, &reader, indices));
+  GRADWIRE_RETURN_IF_ERROR(ReadGaps(n, count, parameter, &reader, indices));
   payload->remove_prefix(reader.BytesRead());
   return absl::OkStatus();
 }
@@ -215,12 +279,10 @@ absl::Status TakeBitmap(size_t n, absl::string_view* payload, std::vector<uint32
 
 IndexForm IndexFormFor(size_t count, size_t n) {
   if (2 * count > n) return IndexForm::kDense;
-  return 4 * count > n ? IndexForm::kBitmap : IndexForm::kGaps;
+  return 8 * count > 3 * n ? IndexForm::kBitmap : IndexForm::kGaps;
 }
 
-int BestRiceParameter(absl::Span<const uint32_t> indices) {
-  return BestParameterFor(Gaps(indices));
-}
+int BestGapParameter(absl::Span<const uint32_t> indices) { return BestParameterFor(Gaps(indices)); }
 
 void AppendIndices(absl::Span<const uint32_t> indices, size_t n, std::string* out) {
   const IndexForm form = IndexFormFor(indices.size(), n);

@@ -11,11 +11,10 @@
 // exactly (stratified: when k divides n; otherwise the mean over coordinates of 1/length of their
 // stratum stands for k/n).  Linear: the mean of payloads is the payload of the mean, and
 // Avdiukhin and Yaroslavtsev (NeurIPS 2021) need no reset of the residual.
-#include "common/codec/random_k.h"
-
 #include "absl/strings/str_cat.h"
 #include "common/base/float_environment.h"
 #include "common/base/status_macros.h"
+#include "common/codec/registry.h"
 #include "common/codec/value_format.h"
 #include "common/kernels/vector.h"
 #include "common/random/index_set.h"
@@ -29,7 +28,7 @@ class RandomK final : public Codec {
       : ratio_(ratio), law_(law), format_(format) {}
 
   v1::CodecId id() const override { return v1::CODEC_RANDOM_K; }
-  bool linear() const override { return true; }
+  CodecTraits traits() const override { return {.linear = true, .kept_at_random = ratio_}; }
 
   void Encode(const BlockKey& key, absl::Span<float> values, std::string* payload) const override {
     SetFloatEnvironment();
@@ -118,9 +117,7 @@ IndexSetLaw LawOf(const SpecValues& values) {
                              : IndexSetLaw::kStratified;
 }
 
-}  // namespace
-
-const std::vector<SpecParameter>& RandomKParameters() {
+const std::vector<SpecParameter>& Parameters() {
   static const auto* const parameters = new std::vector<SpecParameter>{
       {.name = "ratio", .max = 1, .open_min = true, .help = "share of coordinates that is sent"},
       {.name = "set",
@@ -132,8 +129,24 @@ const std::vector<SpecParameter>& RandomKParameters() {
   return *parameters;
 }
 
-std::unique_ptr<Codec> MakeRandomK(const SpecValues& values) {
+absl::StatusOr<std::unique_ptr<Codec>> Make(const SpecValues& values) {
   return std::make_unique<RandomK>(values.Number("ratio"), LawOf(values), ValueFormatOf(values));
+}
+
+}  // namespace
+
+// For the table in registry.cc.
+CodecEntry RandomKEntry() {
+  return {.name = "random_k",
+          .id = v1::CODEC_RANDOM_K,
+          .summary = "k coordinates, drawn alike at every worker",
+          .error = "mu = k/n",
+          .up = "4 k, no index",
+          .down = "4 k",
+          .linear = "yes",
+          .source = "Stich, Cordonnier, Jaggi 2018; Avdiukhin, Yaroslavtsev 2021",
+          .parameters = Parameters,
+          .make = Make};
 }
 
 }  // namespace gradwire

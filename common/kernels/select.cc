@@ -3,6 +3,7 @@
 // compact; counting is scalar for all.  The scalar reference stands at the end.
 #include "common/kernels/select.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 
@@ -70,6 +71,17 @@ size_t CollectIndicesSimd(const float* x, size_t n, uint32_t least, uint32_t* ou
   return i;
 }
 
+size_t CountSimd(const float* x, size_t n, uint32_t least, size_t* count) {
+  const Words d;
+  const auto limit = hn::Set(d, least);
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    *count += hn::CountTrue(d, hn::Not(hn::Lt(Keys(x + i), limit)));
+  }
+  return i;
+}
+
 // NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE
 }  // namespace gradwire
@@ -81,6 +93,7 @@ namespace {
 
 HWY_EXPORT(CollectKeysSimd);
 HWY_EXPORT(CollectIndicesSimd);
+HWY_EXPORT(CountSimd);
 
 constexpr size_t kSlack = 64;  // at least a vector
 using Histogram = std::array<uint32_t, 2048>;
@@ -140,28 +153,52 @@ Threshold FindThreshold(const float* x, size_t n, size_t k) {
   return threshold;
 }
 
+// Those whose key is `least` or more, of which there are `count`.
+void CollectIndices(const float* x, size_t n, uint32_t least, size_t count,
+                    std::vector<uint32_t>* indices) {
+  indices->resize(count + kSlack);
+  size_t found = 0;
+  size_t i = 0;
+  if (!UseScalarKernels()) {
+    i = HWY_DYNAMIC_DISPATCH(CollectIndicesSimd)(x, n, least, indices->data(), &found);
+  }
+  for (; i < n; ++i) {
+    if (Key(x[i]) >= least) (*indices)[found++] = static_cast<uint32_t>(i);
+  }
+  indices->resize(found);
+}
+
+// Zero is below every limit.
+uint32_t LeastKey(float least) { return std::max(1u, Key(least)); }
+
 }  // namespace
 
 void SelectLargest(const float* x, size_t n, size_t k, std::vector<uint32_t>* indices) {
   const Threshold threshold = FindThreshold(x, n, k);
-  indices->resize(threshold.at_or_above + kSlack);
-  size_t found = 0;
-  size_t i = 0;
-  if (!UseScalarKernels()) {
-    i = HWY_DYNAMIC_DISPATCH(CollectIndicesSimd)(x, n, threshold.key, indices->data(), &found);
-  }
-  for (; i < n; ++i) {
-    if (Key(x[i]) >= threshold.key) (*indices)[found++] = static_cast<uint32_t>(i);
-  }
+  CollectIndices(x, n, threshold.key, threshold.at_or_above, indices);
   // Of the values equal to the k-th, the lowest indices stay.
   size_t kept = 0;
   size_t equal = 0;
-  for (size_t j = 0; j < found; ++j) {
-    const uint32_t index = (*indices)[j];
+  for (const uint32_t index : *indices) {
     if (Key(x[index]) == threshold.key && equal++ >= threshold.wanted) continue;
     (*indices)[kept++] = index;
   }
   indices->resize(kept);
+}
+
+size_t CountAtLeast(const float* x, size_t n, float least) {
+  const uint32_t key = LeastKey(least);
+  size_t count = 0;
+  size_t i = 0;
+  if (!UseScalarKernels()) i = HWY_DYNAMIC_DISPATCH(CountSimd)(x, n, key, &count);
+  for (; i < n; ++i) {
+    if (Key(x[i]) >= key) ++count;
+  }
+  return count;
+}
+
+void SelectAtLeast(const float* x, size_t n, float least, std::vector<uint32_t>* indices) {
+  CollectIndices(x, n, LeastKey(least), CountAtLeast(x, n, least), indices);
 }
 
 }  // namespace gradwire

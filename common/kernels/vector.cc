@@ -127,5 +127,35 @@ size_t FirstNonFiniteSum(const float* sum, float scale, const float* x, size_t n
   return i;
 }
 
+namespace {
+
+// Sixteen independent chains: the compiler may use vectors without another order.
+template <typename Value>
+double SumInLanes(size_t n, Value value) {
+  constexpr size_t kLanes = 16;
+  double lanes[kLanes] = {};
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) lanes[lane] += value(i + lane);
+  }
+  for (; i < n; ++i) lanes[i % kLanes] += value(i);
+  double sum = 0;
+  for (const double lane : lanes) sum += lane;
+  return sum;
+}
+
+}  // namespace
+
+double SumOfSquares(const float* x, size_t n) {
+  return SumInLanes(n, [x](size_t i) { return double{x[i]} * double{x[i]}; });
+}
+
+double SquaredDistance(const float* x, const float* y, size_t n) {
+  return SumInLanes(n, [x, y](size_t i) {
+    const double distance = double{x[i]} - double{y[i]};
+    return distance * distance;
+  });
+}
+
 }  // namespace gradwire
 #endif  // HWY_ONCE

@@ -26,4 +26,10 @@ size_t FirstNonFinite(const float* x, size_t n);
 // The first i for which sum[i] + scale * x[i] is NaN or infinite, or n.
 size_t FirstNonFiniteSum(const float* sum, float scale, const float* x, size_t n);
 
+// The sum of x[i] * x[i] in double: sixteen partial sums, x[i] in sum i % 16, then those in order.
+double SumOfSquares(const float* x, size_t n);
+
+// The same of x[i] - y[i], subtracted in double.
+double SquaredDistance(const float* x, const float* y, size_t n);
+
 }  // namespace gradwire

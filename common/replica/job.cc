@@ -2,6 +2,7 @@
 // Implementation of job.h: a configuration made into its parts.
 #include "common/replica/job.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,7 @@
 #include "common/base/status_macros.h"
 #include "common/codec/registry.h"
 #include "common/optimizer/registry.h"
+#include "common/replica/canonical_spec.h"
 #include "common/replica/job_check.h"
 
 namespace gradwire {
@@ -20,36 +22,26 @@ absl::Status InField(absl::string_view field, const absl::Status& status) {
   return absl::InvalidArgumentError(absl::StrCat(field, ": ", status.message()));
 }
 
-// Two ways to write one choice give one text: every parameter by name, in declared order.
-template <typename Entries>
-std::string CanonicalSpec(absl::string_view spec, const Entries& registry) {
-  for (const auto& entry : registry) {
-    if (SpecName(spec) != entry.name) continue;
-    const auto values = ParseSpecArguments(spec, entry.parameters());
-    if (!values.ok()) break;  // MakeJob has parsed it before
-    std::string text = entry.name;
-    for (const SpecParameter& parameter : entry.parameters()) {
-      absl::StrAppend(&text, ",", parameter.name, "=");
-      if (parameter.kind == SpecParameter::Kind::kWord) {
-        absl::StrAppend(&text, values->Word(parameter.name));
-      }
-      for (const double number : values->Numbers(parameter.name)) {
-        absl::StrAppendFormat(&text, "%.17g;", number);
-      }
-    }
-    return text;
-  }
-  return std::string(spec);
-}
-
+// Choices at their defaults leave no trace in the text: a job's hash is the same as before they
+// were there to choose.
 uint64_t SchemaHash(const Job& job) {
   std::string text =
       absl::StrCat("gradwire ", kApplyRevision, "\nseed ", job.config.seed(), "\ncodec ",
-                   CanonicalSpec(job.config.codec(), CodecRegistry()), "\noptimizer ",
+                   job.codecs.specs.front(), "\noptimizer ",
                    CanonicalSpec(job.config.optimizer(), OptimizerRegistry()), "\n");
   for (const TensorSpec& tensor : job.layout.tensors()) {
     absl::StrAppend(&text, tensor.name, " [", absl::StrJoin(tensor.shape, ","), "] ", tensor.init,
                     "\n");
+  }
+  for (size_t i = 0; i < job.layout.tensors().size(); ++i) {
+    const size_t codec = job.codecs.of_tensor[i];
+    if (codec != 0) absl::StrAppend(&text, "tensor ", i, " codec ", job.codecs.specs[codec], "\n");
+  }
+  if (!job.feedback.automatic) {
+    absl::StrAppend(&text, "feedback ", job.config.error_feedback(), "\n");
+  }
+  for (size_t block = 0; block < job.plans.size(); ++block) {
+    if (job.plans[block].compress_down) absl::StrAppend(&text, "down ", block, "\n");
   }
   return Hash64(absl::string_view(text));
 }
@@ -63,10 +55,65 @@ absl::Status MakeSchedules(Job* job) {
   return absl::OkStatus();
 }
 
+// Makes the part that a field of the configuration names.
+template <typename Part>
+absl::Status MakePart(absl::string_view field, absl::StatusOr<Part> made, Part* part) {
+  if (!made.ok()) return InField(field, made.status());
+  *part = *std::move(made);
+  return absl::OkStatus();
+}
+
+absl::Status MakeParts(Job* job) {
+  const v1::JobConfig& config = job->config;
+  GRADWIRE_RETURN_IF_ERROR(
+      MakePart("optimizer", MakeOptimizer(config.optimizer()), &job->optimizer));
+  GRADWIRE_RETURN_IF_ERROR(
+      MakePart("perturbation", MakePerturbation(config.perturbation()), &job->perturbation));
+  GRADWIRE_RETURN_IF_ERROR(
+      MakePart("error_feedback", ParseErrorFeedback(config.error_feedback()), &job->feedback));
+  GRADWIRE_RETURN_IF_ERROR(MakePart("reset", ParseResidualReset(config.reset()), &job->reset));
+  GRADWIRE_RETURN_IF_ERROR(MakePart("clip", ParseClip(config.clip()), &job->clip));
+  GRADWIRE_RETURN_IF_ERROR(MakePart("codec", MakeCodec("identity"), &job->dense));
+  return MakeSchedules(job);
+}
+
+absl::Status MakePlans(Job* job) {
+  PlanOptions options = {.feedback = job->feedback,
+                         .units = job->optimizer->units(),
+                         .perturbation = job->perturbation,
+                         .clip = job->clip};
+  GRADWIRE_RETURN_IF_ERROR(
+      MakePart("downlink", ParseDownlink(job->config.downlink()), &options.downlink));
+  GRADWIRE_ASSIGN_OR_RETURN(job->codecs, ChooseCodecs(job->config, job->layout));
+  CutForCodecs(job->codecs, &job->layout);
+  GRADWIRE_ASSIGN_OR_RETURN(job->plans, PlanBlocks(job->codecs, options, job->layout));
+  job->keeps_mean = std::any_of(job->plans.begin(), job->plans.end(),
+                                [](const BlockPlan& plan) { return plan.keeps_mean(); });
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-float Job::LearningRateAt(uint64_t step) const {
-  return LearningRate(optimizer->learning_rate(), schedule, step);
+std::vector<StateVector> Job::state_vectors() const {
+  std::vector<StateVector> vectors = optimizer->state_vectors();
+  for (StateVector& vector : vectors) vector.name = absl::StrCat("optimizer.", vector.name);
+  if (keeps_mean) vectors.push_back({.name = "feedback.mean"});
+  return vectors;
+}
+
+size_t Job::basis_size() const { return plans.back().basis_offset + plans.back().basis_size; }
+
+BlockKey Job::Key(uint64_t step, size_t block) const {
+  return {.seed = config.seed(),
+          .step = step,
+          .block = static_cast<uint32_t>(block),
+          .size = layout.block_size(block),
+          .columns = layout.block(block).columns};
+}
+
+const Codec& Job::CodecOf(size_t block, bool flush) const {
+  const BlockPlan& plan = plans[block];
+  return flush && plan.feedback == Feedback::kClassic ? *dense : *plan.codec;
 }
 
 absl::StatusOr<std::shared_ptr<const Job>> MakeJob(v1::JobConfig config) {
@@ -74,19 +121,28 @@ absl::StatusOr<std::shared_ptr<const Job>> MakeJob(v1::JobConfig config) {
   GRADWIRE_RETURN_IF_ERROR(CheckJob(config));
   auto job = std::make_shared<Job>();
   GRADWIRE_ASSIGN_OR_RETURN(job->layout, Layout::FromModel(config.model()));
-  auto codec = MakeCodec(config.codec());
-  if (!codec.ok()) return InField("codec", codec.status());
-  auto optimizer = MakeOptimizer(config.optimizer());
-  if (!optimizer.ok()) return InField("optimizer", optimizer.status());
-  auto perturbation = MakePerturbation(config.perturbation());
-  if (!perturbation.ok()) return InField("perturbation", perturbation.status());
-  job->codec = *std::move(codec);
-  job->optimizer = *std::move(optimizer);
-  job->perturbation = *perturbation;
   job->config = std::move(config);
-  GRADWIRE_RETURN_IF_ERROR(MakeSchedules(job.get()));
+  GRADWIRE_RETURN_IF_ERROR(MakeParts(job.get()));
+  GRADWIRE_RETURN_IF_ERROR(MakePlans(job.get()));
   job->schema_hash = SchemaHash(*job);
   return std::shared_ptr<const Job>(std::move(job));
+}
+
+std::vector<std::string> JobWarnings(const Job& job) {
+  constexpr double kBursts = 0.1;
+  std::vector<std::string> warnings;
+  for (size_t i = 0; i < job.codecs.codecs.size(); ++i) {
+    const double kept = job.codecs.codecs[i]->traits().kept_at_random;
+    if (kept >= kBursts || !job.optimizer->has_first_moment()) continue;
+    warnings.push_back(absl::StrCat(
+        "codec ", job.codecs.specs[i], " with optimizer ", job.config.optimizer(),
+        ": a coordinate arrives every ", absl::StrFormat("%.0f", 1 / kept),
+        " steps with everything at once, and a moving average of the gradient takes that for a "
+        "signal; accuracy suffers. Use plain sgd, rmsprop, ftml or adam with beta1=0, or top_k, or "
+        "a ratio of at least ",
+        kBursts));
+  }
+  return warnings;
 }
 
 }  // namespace gradwire

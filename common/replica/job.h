@@ -10,9 +10,12 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/codec/codec.h"
+#include "common/codec/feedback.h"
+#include "common/optimizer/clip.h"
 #include "common/optimizer/optimizer.h"
 #include "common/optimizer/perturbation.h"
 #include "common/optimizer/schedule.h"
+#include "common/replica/block_plan.h"
 #include "common/replica/layout.h"
 #include "gradwire/v1/job.pb.h"
 
@@ -25,15 +28,31 @@ inline constexpr uint32_t kApplyRevision = 1;
 struct Job {
   v1::JobConfig config;  // defaults filled in
   Layout layout;
-  std::unique_ptr<Codec> codec;
+  CodecChoice codecs;
+  std::vector<BlockPlan> plans;  // one a block
+  std::unique_ptr<Codec> dense;  // identity: what a flush is sent with
   std::unique_ptr<Optimizer> optimizer;
   std::vector<std::unique_ptr<Schedule>> schedule;
   Perturbation perturbation;
-  uint64_t schema_hash = 0;  // of tensors, codec, optimizer, seed and kApplyRevision
+  ErrorFeedback feedback;
+  ResidualReset reset;
+  Clip clip;
+  bool keeps_mean = false;   // the last of state_vectors() is EF21's mean
+  uint64_t schema_hash = 0;  // of tensors, codecs, feedback, optimizer, seed and kApplyRevision
 
-  // Of a step, counted from 1.
-  float LearningRateAt(uint64_t step) const;
+  // What every replica keeps beside the parameters, by the names that snapshots use: the
+  // optimizer's vectors, and the mean of gradients where the feedback is EF21's.
+  std::vector<StateVector> state_vectors() const;
+  size_t basis_size() const;  // of all blocks
+
+  // Coordinates of a block's key; basis, rank and unit are the caller's.
+  BlockKey Key(uint64_t step, size_t block) const;
+  // The codec of a block's payloads, in a step that flushes residuals or not.
+  const Codec& CodecOf(size_t block, bool flush) const;
 };
+
+// What a user should know before the job starts; each names the remedy.
+std::vector<std::string> JobWarnings(const Job& job);
 
 // InvalidArgument names the field, the value and what is allowed.
 absl::StatusOr<std::shared_ptr<const Job>> MakeJob(v1::JobConfig config);

@@ -60,6 +60,10 @@ void FillJobDefaults(v1::JobConfig* config) {
   if (config->optimizer().empty()) config->set_optimizer("sgd:lr=0.1");
   if (config->schedule().empty()) config->add_schedule("constant");
   if (config->perturbation().empty()) config->set_perturbation("none");
+  if (config->error_feedback().empty()) config->set_error_feedback("auto");
+  if (config->downlink().empty()) config->set_downlink("auto");
+  if (config->reset().empty()) config->set_reset("none");
+  if (config->clip().empty()) config->set_clip("none");
   if (config->consistency() == v1::CONSISTENCY_UNSPECIFIED) config->set_consistency(v1::SYNC);
   if (config->trainer().batch() == 0) config->mutable_trainer()->set_batch(64);
   if (config->snapshot_every() == 0) config->set_snapshot_every(1000);

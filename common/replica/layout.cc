@@ -33,7 +33,10 @@ absl::Status CheckName(const ModelTensor& tensor) {
     if (c > ' ' && c < '\x7f') continue;
     return Wrong(field, "only printable ASCII without spaces is allowed");
   }
-  if (tensor.name == "__metadata__" || absl::StartsWith(tensor.name, "optimizer.")) {
+  const bool kept = tensor.name == "__metadata__" || absl::StartsWith(tensor.name, "optimizer.") ||
+                    absl::StartsWith(tensor.name, "feedback.") ||
+                    absl::StartsWith(tensor.name, "codec.");
+  if (kept) {
     return Wrong(field,
                  absl::StrCat("\"", tensor.name, "\" is kept for snapshots; choose another"));
   }
@@ -96,11 +99,24 @@ absl::StatusOr<Layout> Layout::FromModel(const v1::ModelConfig& model) {
                                .size = size});
     layout.dimension_ += size;
   }
+  layout.Cut({{.first = 0, .end = layout.tensors_.size()}});
   return layout;
 }
 
-size_t Layout::block_size(size_t block) const {
-  return std::min(kBlockSize, dimension_ - block_offset(block));
+void Layout::Cut(absl::Span<const Segment> segments) {
+  blocks_.clear();
+  for (const Segment& segment : segments) {
+    const TensorSpec& last = tensors_[segment.end - 1];
+    const size_t end = last.offset + last.size;
+    // A row longer than a block is cut like a vector.
+    const size_t row = segment.whole_rows ? last.size / last.shape.front() : 0;
+    const size_t columns = row <= kBlockSize ? row : 0;
+    const size_t step = columns > 0 ? kBlockSize / columns * columns : kBlockSize;
+    for (size_t offset = tensors_[segment.first].offset; offset < end; offset += step) {
+      blocks_.push_back(
+          {.offset = offset, .size = std::min(step, end - offset), .columns = columns});
+    }
+  }
 }
 
 std::string Layout::CoordinateName(size_t coordinate) const {

@@ -26,7 +26,21 @@ struct TensorSpec {
   size_t size = 0;
 };
 
-// Immutable.
+// A range of consecutive coordinates that is encoded by itself.
+struct Block {
+  size_t offset = 0;
+  size_t size = 0;
+  size_t columns = 0;  // above 0: size / columns whole rows of a matrix
+};
+
+// A run of tensors that no block may leave.
+struct Segment {
+  size_t first = 0;  // tensor
+  size_t end = 0;
+  bool whole_rows = false;  // it is one matrix, and blocks are cut between its rows
+};
+
+// Immutable once the job is made.
 class Layout {
  public:
   // Expands a known architecture into its tensors.  InvalidArgument names the
@@ -36,9 +50,14 @@ class Layout {
   absl::Span<const TensorSpec> tensors() const { return tensors_; }
   size_t dimension() const { return dimension_; }
 
-  size_t blocks() const { return (dimension_ + kBlockSize - 1) / kBlockSize; }
-  size_t block_offset(size_t block) const { return block * kBlockSize; }
-  size_t block_size(size_t block) const;
+  // Blocks of kBlockSize coordinates, the last of each segment shorter.  One segment at first.
+  size_t blocks() const { return blocks_.size(); }
+  const Block& block(size_t block) const { return blocks_[block]; }
+  size_t block_offset(size_t block) const { return blocks_[block].offset; }
+  size_t block_size(size_t block) const { return blocks_[block].size; }
+
+  // Cuts anew.  Segments follow each other and hold all tensors.
+  void Cut(absl::Span<const Segment> segments);
 
   // "layer1.weight[12]": for messages about a coordinate.
   std::string CoordinateName(size_t coordinate) const;
@@ -48,6 +67,7 @@ class Layout {
 
  private:
   std::vector<TensorSpec> tensors_;
+  std::vector<Block> blocks_;
   size_t dimension_ = 0;
 };
 

@@ -2,14 +2,18 @@
 // Implementation of replica.h.
 #include "common/replica/replica.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <string>
 #include <utility>
 
+#include "absl/base/casts.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/float_environment.h"
 #include "common/base/status_macros.h"
+#include "common/kernels/vector.h"
+#include "common/replica/block_codec.h"
 
 namespace gradwire {
 namespace {
@@ -18,18 +22,15 @@ absl::Status Damaged(uint64_t version, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("record ", version, ": ", what));
 }
 
-BlockKey KeyOf(const Job& job, uint64_t step, size_t block) {
-  return {.seed = job.config.seed(),
-          .step = step,
-          .block = static_cast<uint32_t>(block),
-          .size = job.layout.block_size(block)};
-}
-
 absl::Status CheckHeader(const Record& record, const v1::Header& header) {
   for (const float rate : {header.learning_rate(), header.next_learning_rate()}) {
     if (!std::isfinite(rate)) {
       return Damaged(record.version, absl::StrCat("learning rate ", rate, " is not finite"));
     }
+  }
+  if (!std::isfinite(header.perturbation_scale())) {
+    return Damaged(record.version, absl::StrCat("perturbation scale ", header.perturbation_scale(),
+                                                " is not finite"));
   }
   if (record.version == 0 && header.used_size() != 0) {
     return Damaged(0, "the first record has no update, but names contributors");
@@ -45,13 +46,47 @@ void AppendBlockHashes(const Layout& layout, absl::Span<const float> values,
   }
 }
 
+// EF21: an update is a difference, and what is applied is the mean of gradients after it.
+void AddToMean(absl::Span<float> mean, BlockValues* update) {
+  if (update->dense) {
+    Add(update->values.data(), mean.data(), mean.size());
+  } else {
+    for (size_t i = 0; i < update->indices.size(); ++i) {
+      mean[update->indices[i]] += update->values[i];
+    }
+  }
+  update->dense = true;
+  update->indices.clear();
+  update->values.assign(mean.begin(), mean.end());
+}
+
 }  // namespace
 
 Replica::Replica(std::shared_ptr<const Job> job) : job_(std::move(job)) {
   const size_t dimension = job_->layout.dimension();
   parameters_.resize(dimension);
   job_->layout.Initialize(job_->config.seed(), absl::MakeSpan(parameters_));
-  state_.assign(job_->optimizer->state_names().size(), std::vector<float>(dimension));
+  for (const StateVector& vector : job_->state_vectors()) {
+    state_.emplace_back(dimension, vector.initial);
+  }
+  for (const StateScalar& scalar : job_->optimizer->state_scalars()) {
+    scalars_.push_back(scalar.initial);
+  }
+  bases_.assign(job_->basis_size(), 0.0f);
+}
+
+BlockKey Replica::NextKey(size_t block) const { return KeyAt(version_ + 1, block); }
+
+BlockKey Replica::KeyAt(uint64_t step, size_t block) const {
+  BlockKey key = job_->Key(step, block);
+  const BlockPlan& plan = job_->plans[block];
+  key.basis = absl::MakeConstSpan(bases_).subspan(plan.basis_offset, plan.basis_size);
+  return key;
+}
+
+absl::Span<float> Replica::BlockOf(std::vector<float>* values, size_t block) const {
+  const Block& range = job_->layout.block(block);
+  return absl::MakeSpan(*values).subspan(range.offset, range.size);
 }
 
 absl::Status Replica::Apply(const Record& record) {
@@ -61,6 +96,8 @@ absl::Status Replica::Apply(const Record& record) {
   GRADWIRE_RETURN_IF_ERROR(CheckBlocks(parts));
   ApplyBlocks(parts);
   header_ = std::move(*parts.back().mutable_header());
+  if (header_.reset_id() != reset_id_) ForgetMean();
+  reset_id_ = header_.reset_id();
   if (header_.used_size() != 0) ++applied_;
   version_ = record.version;
   chain_hash_ = record.chain_hash;
@@ -105,25 +142,26 @@ absl::Status Replica::CheckParts(const Record& record, std::vector<v1::UpdatePar
   return CheckHeader(record, header);
 }
 
-// Every block once, in order, with the job's codec and a payload that decodes.
+// Every block once, in order, with its codec and a payload that decodes.
 absl::Status Replica::CheckBlocks(const std::vector<v1::UpdatePart>& parts) const {
+  const v1::Header& header = parts.back().header();
   const uint64_t step = parts.back().version();
-  const size_t blocks = parts.back().header().used_size() == 0 ? 0 : job_->layout.blocks();
+  const size_t blocks = header.used_size() == 0 ? 0 : job_->layout.blocks();
   size_t next = 0;
   BlockValues scratch;
   for (const v1::UpdatePart& part : parts) {
-    if (part.blocks_size() != 0 && part.codec() != job_->codec->id()) {
-      return Damaged(step,
-                     absl::StrCat("codec ", static_cast<int>(part.codec()), " is not the job's, ",
-                                  static_cast<int>(job_->codec->id())));
-    }
     for (const v1::BlockPayload& block : part.blocks()) {
       if (next == blocks || block.block() != next) {
         return Damaged(
             step, absl::StrCat("block ", block.block(), " stands in place ", next, " of ", blocks));
       }
-      const absl::Status status =
-          job_->codec->DecodeUpdate(KeyOf(*job_, step, next), block.payload(), &scratch);
+      const v1::CodecId codec = BlockCodec(part, block);
+      const v1::CodecId wanted = job_->CodecOf(next, header.flushed()).id();
+      if (codec != wanted) {
+        return Damaged(step, absl::StrCat("block ", next, ": codec ", static_cast<int>(codec),
+                                          " is not the job's, ", static_cast<int>(wanted)));
+      }
+      const absl::Status status = Decode(step, block, header.flushed(), &scratch);
       if (!status.ok()) {
         return Damaged(step, absl::StrCat("block ", next, ": ", status.message()));
       }
@@ -134,24 +172,60 @@ absl::Status Replica::CheckBlocks(const std::vector<v1::UpdatePart>& parts) cons
   return Damaged(step, absl::StrCat("it has ", next, " blocks of ", blocks));
 }
 
+absl::Status Replica::Decode(uint64_t step, const v1::BlockPayload& block, bool flushed,
+                             BlockValues* update) const {
+  const Codec& codec = job_->CodecOf(block.block(), flushed);
+  const BlockKey key = KeyAt(step, block.block());
+  return job_->plans[block.block()].compress_down
+             ? DecodePayload(codec, key, block.payload(), update)
+             : codec.DecodeUpdate(key, block.payload(), update);
+}
+
 void Replica::ApplyBlocks(const std::vector<v1::UpdatePart>& parts) {
-  const v1::UpdatePart& last = parts.back();
-  const StepContext context = {.learning_rate = last.header().learning_rate(), .applied = applied_};
+  const v1::Header& header = parts.back().header();
+  const uint64_t step = parts.back().version();
+  if (header.used_size() != 0) job_->optimizer->BeginStep(absl::MakeSpan(scalars_));
+  StepContext context = {
+      .learning_rate = header.learning_rate(), .applied = applied_, .scalars = scalars_};
   BlockValues update;
-  std::vector<absl::Span<float>> state(state_.size());
   for (const v1::UpdatePart& part : parts) {
     for (const v1::BlockPayload& block : part.blocks()) {
-      const BlockKey key = KeyOf(*job_, last.version(), block.block());
-      // CheckBlocks has decoded the same bytes: a codec is a function of them.
-      if (!job_->codec->DecodeUpdate(key, block.payload(), &update).ok()) std::abort();
-      const size_t offset = job_->layout.block_offset(block.block());
-      for (size_t i = 0; i < state.size(); ++i) {
-        state[i] = absl::MakeSpan(state_[i]).subspan(offset, key.size);
-      }
-      job_->optimizer->Apply(context, update, absl::MakeSpan(parameters_).subspan(offset, key.size),
-                             state);
+      context.key = KeyAt(step, block.block());
+      ApplyBlock(context, block, header.flushed(), &update);
     }
   }
+  if (header.perturbation_scale() != 0) Perturb(step, header.perturbation_scale());
+}
+
+void Replica::ApplyBlock(const StepContext& context, const v1::BlockPayload& block, bool flushed,
+                         BlockValues* update) {
+  const size_t b = block.block();
+  const BlockPlan& plan = job_->plans[b];
+  // CheckBlocks has decoded the same bytes: a codec is a function of them.
+  if (!Decode(context.key.step, block, flushed, update).ok()) std::abort();
+  if (plan.keeps_mean()) AddToMean(BlockOf(&state_.back(), b), update);
+  const size_t vectors = state_.size() - (job_->keeps_mean ? 1 : 0);
+  std::vector<absl::Span<float>> state(vectors);
+  for (size_t i = 0; i < vectors; ++i) state[i] = BlockOf(&state_[i], b);
+  StepContext here = context;
+  here.units = plan.units;
+  job_->optimizer->Apply(here, *update, BlockOf(&parameters_, b), state);
+  if (plan.basis_size == 0 || flushed) return;
+  std::vector<float> next(plan.basis_size);
+  plan.codec->NextBasis(context.key, block.payload(), absl::MakeSpan(next));
+  std::copy(next.begin(), next.end(), bases_.begin() + static_cast<ptrdiff_t>(plan.basis_offset));
+}
+
+// The perturbation on_demand; the server has chosen the scale.
+void Replica::Perturb(uint64_t step, float scale) {
+  for (size_t b = 0; b < job_->layout.blocks(); ++b) {
+    AddNormals(job_->Key(step, b), Purpose::kOnDemand, scale, BlockOf(&parameters_, b));
+  }
+}
+
+// EF21's workers begin anew at zero, and so does their mean.
+void Replica::ForgetMean() {
+  if (job_->keeps_mean) std::fill(state_.back().begin(), state_.back().end(), 0.0f);
 }
 
 uint64_t Replica::ParametersHash() const {
@@ -166,12 +240,15 @@ uint64_t Replica::Hash() const {
   for (const std::vector<float>& values : state_) {
     AppendBlockHashes(job_->layout, values, &hashes);
   }
+  for (const double scalar : scalars_) hashes.push_back(absl::bit_cast<uint64_t>(scalar));
+  if (!bases_.empty()) hashes.push_back(Hash64(absl::MakeConstSpan(bases_)));
   return Hash64(absl::MakeConstSpan(hashes));
 }
 
 absl::Status Replica::Load(Contents contents) {
   const size_t dimension = job_->layout.dimension();
-  bool fits = contents.parameters.size() == dimension && contents.state.size() == state_.size();
+  bool fits = contents.parameters.size() == dimension && contents.state.size() == state_.size() &&
+              contents.scalars.size() == scalars_.size() && contents.bases.size() == bases_.size();
   for (const std::vector<float>& values : contents.state) fits = fits && values.size() == dimension;
   if (!fits) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -182,9 +259,12 @@ absl::Status Replica::Load(Contents contents) {
   version_ = contents.version;
   chain_hash_ = contents.chain_hash;
   applied_ = contents.applied;
+  reset_id_ = contents.reset_id;
   header_.Clear();
   parameters_ = std::move(contents.parameters);
   state_ = std::move(contents.state);
+  scalars_ = std::move(contents.scalars);
+  bases_ = std::move(contents.bases);
   return absl::OkStatus();
 }
 

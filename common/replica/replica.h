@@ -31,8 +31,14 @@ class Replica {
   const v1::Header& header() const { return header_; }
 
   absl::Span<const float> parameters() const { return parameters_; }
+  // Job::state_vectors(), Optimizer::state_scalars(), and the bases of all blocks.
   absl::Span<const std::vector<float>> state() const { return state_; }
+  absl::Span<const double> scalars() const { return scalars_; }
+  absl::Span<const float> bases() const { return bases_; }
+  // The key of a block of the next step, with the basis that it starts from.
+  BlockKey NextKey(size_t block) const;
   uint64_t applied() const { return applied_; }  // updates that had payloads in them
+  uint64_t reset_id() const { return reset_id_; }
   const std::shared_ptr<const Job>& job() const { return job_; }
 
   // Checks everything - version, chain hash, every block's payload - before it
@@ -41,7 +47,7 @@ class Replica {
   absl::Status Apply(const Record& record);
 
   // A hash of block hashes (xxh3-64) of the parameters, and the same of
-  // parameters and optimizer state.
+  // parameters and everything else that the replica keeps.
   uint64_t ParametersHash() const;
   uint64_t Hash() const;
 
@@ -50,8 +56,11 @@ class Replica {
     uint64_t version = 0;
     ChainHash chain_hash = {};
     uint64_t applied = 0;
-    std::vector<float> parameters;
-    std::vector<std::vector<float>> state;
+    std::vector<float> parameters = {};
+    std::vector<std::vector<float>> state = {};
+    std::vector<double> scalars = {};
+    std::vector<float> bases = {};
+    uint64_t reset_id = 0;
   };
   // InvalidArgument when sizes do not fit the job.
   absl::Status Load(Contents contents);
@@ -59,16 +68,27 @@ class Replica {
  private:
   absl::Status CheckParts(const Record& record, std::vector<v1::UpdatePart>* parts) const;
   absl::Status CheckBlocks(const std::vector<v1::UpdatePart>& parts) const;
+  absl::Status Decode(uint64_t step, const v1::BlockPayload& block, bool flushed,
+                      BlockValues* update) const;
+  BlockKey KeyAt(uint64_t step, size_t block) const;
+  absl::Span<float> BlockOf(std::vector<float>* values, size_t block) const;
   void ApplyBlocks(const std::vector<v1::UpdatePart>& parts);
+  void ApplyBlock(const StepContext& context, const v1::BlockPayload& block, bool flushed,
+                  BlockValues* update);
+  void Perturb(uint64_t step, float scale);
+  void ForgetMean();
 
   const std::shared_ptr<const Job> job_;
   bool started_ = false;
   uint64_t version_ = 0;
   uint64_t applied_ = 0;
   ChainHash chain_hash_ = {};
+  uint64_t reset_id_ = 0;
   v1::Header header_;
   std::vector<float> parameters_;
   std::vector<std::vector<float>> state_;
+  std::vector<double> scalars_;
+  std::vector<float> bases_;
 };
 
 }  // namespace gradwire

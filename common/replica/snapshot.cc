@@ -30,23 +30,36 @@ std::string HeaderOf(const Replica& replica, absl::Span<const SnapshotTensor> te
   header[kMetadataKey] = {
       {kVersionKey, absl::StrCat(replica.version())},
       {kAppliedKey, absl::StrCat(replica.applied())},
+      {kResetKey, absl::StrCat(replica.reset_id())},
       {kRevisionKey, absl::StrCat(kApplyRevision)},
       {kChainHashKey, HashText(replica.chain_hash())},
       {kSchemaHashKey, absl::StrCat(absl::Hex(replica.job()->schema_hash, absl::kZeroPad16))},
       {kJobKey, JobJson(replica.job()->config)}};
   for (const SnapshotTensor& tensor : tensors) {
-    header[tensor.name] = {
-        {"dtype", "F32"},
-        {"shape", std::vector<uint64_t>(tensor.shape.begin(), tensor.shape.end())},
-        {"data_offsets", {tensor.begin, tensor.end}}};
+    header[tensor.name] = {{"dtype", tensor.dtype},
+                           {"shape", tensor.shape},
+                           {"data_offsets", {tensor.begin, tensor.end}}};
   }
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
   return text;
 }
 
-void AppendFloats(absl::Span<const float> values, std::string* out) {
-  out->append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+template <typename Number>
+void AppendNumbers(absl::Span<const Number> values, std::string* out) {
+  out->append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(Number));
+}
+
+// A vector that belongs to no tensor of the model; none when it is empty.
+void AppendVector(const char* name, const char* dtype, size_t size, size_t bytes_each,
+                  std::vector<SnapshotTensor>* tensors) {
+  if (size == 0) return;
+  const size_t begin = tensors->back().end;
+  tensors->push_back({.name = name,
+                      .dtype = dtype,
+                      .shape = {size},
+                      .begin = begin,
+                      .end = begin + size * bytes_each});
 }
 
 }  // namespace
@@ -55,9 +68,12 @@ std::vector<SnapshotTensor> SnapshotTensors(const Job& job, bool with_state) {
   std::vector<SnapshotTensor> tensors;
   AppendTensors(job.layout, "", &tensors);
   if (!with_state) return tensors;
-  for (const std::string& state : job.optimizer->state_names()) {
-    AppendTensors(job.layout, absl::StrCat("optimizer.", state, "/"), &tensors);
+  for (const StateVector& state : job.state_vectors()) {
+    AppendTensors(job.layout, absl::StrCat(state.name, "/"), &tensors);
   }
+  AppendVector("optimizer.scalars", "F64", job.optimizer->state_scalars().size(), sizeof(double),
+               &tensors);
+  AppendVector("codec.bases", "F32", job.basis_size(), sizeof(float), &tensors);
   return tensors;
 }
 
@@ -68,9 +84,13 @@ std::string EncodeSnapshot(const Replica& replica, bool with_state) {
   bytes.reserve(sizeof(uint64_t) + header.size() + tensors.back().end);
   AppendLittleEndian(uint64_t{header.size()}, &bytes);
   bytes.append(header);
-  AppendFloats(replica.parameters(), &bytes);
+  AppendNumbers(replica.parameters(), &bytes);
   if (with_state) {
-    for (const std::vector<float>& values : replica.state()) AppendFloats(values, &bytes);
+    for (const std::vector<float>& values : replica.state()) {
+      AppendNumbers(absl::MakeConstSpan(values), &bytes);
+    }
+    AppendNumbers(replica.scalars(), &bytes);
+    AppendNumbers(replica.bases(), &bytes);
   }
   return bytes;
 }

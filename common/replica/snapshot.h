@@ -4,14 +4,16 @@
 //
 //   file      = header_size header data
 //   header_size = u64, little-endian: bytes of header
-//   header    = JSON object: { "__metadata__": { string: string }, NAME: { "dtype": "F32",
-//               "shape": [..], "data_offsets": [begin, end] }, ... }, padded with spaces to 8
+//   header    = JSON object: { "__metadata__": { string: string }, NAME: { "dtype": "F32" or
+//               "F64", "shape": [..], "data_offsets": [begin, end] }, ... }, padded to 8
+//               with spaces
 //   data      = the tensors' values, little-endian, row-major, without gaps
 //
-// Metadata: gradwire.version, gradwire.applied, gradwire.apply_revision (decimal),
+// Metadata: gradwire.version, .applied, .reset_id, .apply_revision (decimal),
 // gradwire.chain_hash (32 hexadecimal digits), gradwire.schema_hash (16), gradwire.job
 // (the JobConfig as JSON).  Tensors: the layout's by name, in its order; with state
-// then "optimizer.STATE/NAME", state by state.
+// then "optimizer.STATE/NAME" and "feedback.mean/NAME", state by state, and, where there are
+// any, "optimizer.scalars" (F64) and "codec.bases" (F32).
 #pragma once
 
 #include <string>

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Implementation of snapshot.h: reading bytes that nobody has checked.
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -10,7 +12,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/little_endian.h"
 #include "common/base/status_macros.h"
-#include "common/kernels/vector.h"
 #include "common/replica/snapshot.h"
 #include "common/replica/snapshot_format.h"
 
@@ -99,9 +100,8 @@ absl::Status CheckTensor(const SnapshotTensor& want, const Json& header) {
   if (found == header.end() || !found->is_object()) {
     return Wrong(absl::StrCat("tensor \"", want.name, "\" is missing"));
   }
-  const Json shape(std::vector<uint64_t>(want.shape.begin(), want.shape.end()));
   const Json wanted = {
-      {"dtype", "F32"}, {"shape", shape}, {"data_offsets", {want.begin, want.end}}};
+      {"dtype", want.dtype}, {"shape", Json(want.shape)}, {"data_offsets", {want.begin, want.end}}};
   if (*found == wanted) return absl::OkStatus();
   return Wrong(absl::StrCat("tensor \"", want.name, "\" is ",
                             found->dump(-1, ' ', true, Json::error_handler_t::replace), ", not ",
@@ -118,31 +118,50 @@ absl::Status CheckTensors(absl::Span<const SnapshotTensor> tensors, const Json& 
                             " with optimizer state"));
 }
 
-absl::StatusOr<std::vector<float>> ReadFloats(const Layout& layout, absl::string_view prefix,
-                                              absl::string_view data) {
-  std::vector<float> values(layout.dimension());
-  std::memcpy(values.data(), data.data(), values.size() * sizeof(float));
-  const size_t bad = FirstNonFinite(values.data(), values.size());
-  if (bad == values.size()) return values;
-  return Wrong(
-      absl::StrCat(prefix, layout.CoordinateName(bad), " is ", values[bad], ", not finite"));
+// The next `count` numbers of the data, all finite; `name_of` says which one is not.
+template <typename Number, typename NameOf>
+absl::StatusOr<std::vector<Number>> ReadNumbers(size_t count, absl::string_view* data,
+                                                NameOf name_of) {
+  std::vector<Number> values(count);
+  const size_t bytes = count * sizeof(Number);
+  std::memcpy(values.data(), data->data(), bytes);
+  data->remove_prefix(bytes);
+  const auto bad = std::find_if(values.begin(), values.end(),
+                                [](Number value) { return !std::isfinite(value); });
+  if (bad == values.end()) return values;
+  return Wrong(absl::StrCat(name_of(static_cast<size_t>(bad - values.begin())), " is ", *bad,
+                            ", not finite"));
 }
 
-absl::Status ReadData(const Job& job, absl::string_view data, Replica::Contents* contents) {
-  const size_t vector_bytes = job.layout.dimension() * sizeof(float);
-  const std::vector<std::string> states = job.optimizer->state_names();
-  const size_t want = vector_bytes * (1 + states.size());
+absl::StatusOr<std::vector<float>> ReadVector(const Layout& layout, absl::string_view prefix,
+                                              absl::string_view* data) {
+  return ReadNumbers<float>(layout.dimension(), data, [&](size_t i) {
+    return absl::StrCat(prefix, layout.CoordinateName(i));
+  });
+}
+
+// CheckTensors has found all tensors of the job in the header; `tensors` are they.
+absl::Status ReadData(const Job& job, absl::Span<const SnapshotTensor> tensors,
+                      absl::string_view data, Replica::Contents* contents) {
+  const size_t want = tensors.back().end;
   if (data.size() < want) return Cut(data.size(), want);
   if (data.size() > want) {
     return Wrong(absl::StrCat(data.size(), " bytes of data, its tensors have ", want));
   }
-  GRADWIRE_ASSIGN_OR_RETURN(contents->parameters, ReadFloats(job.layout, "", data));
-  for (size_t i = 0; i < states.size(); ++i) {
+  GRADWIRE_ASSIGN_OR_RETURN(contents->parameters, ReadVector(job.layout, "", &data));
+  for (const StateVector& state : job.state_vectors()) {
     GRADWIRE_ASSIGN_OR_RETURN(std::vector<float> values,
-                              ReadFloats(job.layout, absl::StrCat("optimizer.", states[i], "/"),
-                                         data.substr((i + 1) * vector_bytes)));
+                              ReadVector(job.layout, absl::StrCat(state.name, "/"), &data));
     contents->state.push_back(std::move(values));
   }
+  GRADWIRE_ASSIGN_OR_RETURN(
+      contents->scalars,
+      ReadNumbers<double>(job.optimizer->state_scalars().size(), &data,
+                          [](size_t i) { return absl::StrCat("optimizer.scalars[", i, "]"); }));
+  GRADWIRE_ASSIGN_OR_RETURN(contents->bases,
+                            ReadNumbers<float>(job.basis_size(), &data, [](size_t i) {
+                              return absl::StrCat("codec.bases[", i, "]");
+                            }));
   return absl::OkStatus();
 }
 
@@ -154,12 +173,16 @@ absl::StatusOr<Replica::Contents> DecodeSnapshot(const Job& job, absl::string_vi
   Replica::Contents contents;
   GRADWIRE_ASSIGN_OR_RETURN(contents.version, MetadataNumber(header, kVersionKey));
   GRADWIRE_ASSIGN_OR_RETURN(contents.applied, MetadataNumber(header, kAppliedKey));
+  if (header[kMetadataKey].contains(kResetKey)) {  // the first snapshots did not have it
+    GRADWIRE_ASSIGN_OR_RETURN(contents.reset_id, MetadataNumber(header, kResetKey));
+  }
   GRADWIRE_ASSIGN_OR_RETURN(contents.chain_hash, ReadChainHash(header));
   if (contents.applied > contents.version) {
     return Wrong(absl::StrCat(contents.applied, " updates applied at version ", contents.version));
   }
-  GRADWIRE_RETURN_IF_ERROR(CheckTensors(SnapshotTensors(job, /*with_state=*/true), header));
-  GRADWIRE_RETURN_IF_ERROR(ReadData(job, bytes, &contents));
+  const std::vector<SnapshotTensor> tensors = SnapshotTensors(job, /*with_state=*/true);
+  GRADWIRE_RETURN_IF_ERROR(CheckTensors(tensors, header));
+  GRADWIRE_RETURN_IF_ERROR(ReadData(job, tensors, bytes, &contents));
   return contents;
 }
 

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/types/span.h"
 #include "common/replica/job.h"
 
 namespace gradwire {
@@ -15,6 +14,7 @@ namespace gradwire {
 inline constexpr char kMetadataKey[] = "__metadata__";
 inline constexpr char kVersionKey[] = "gradwire.version";
 inline constexpr char kAppliedKey[] = "gradwire.applied";
+inline constexpr char kResetKey[] = "gradwire.reset_id";
 inline constexpr char kRevisionKey[] = "gradwire.apply_revision";
 inline constexpr char kChainHashKey[] = "gradwire.chain_hash";
 inline constexpr char kSchemaHashKey[] = "gradwire.schema_hash";
@@ -23,12 +23,13 @@ inline constexpr char kJobKey[] = "gradwire.job";
 // A tensor of the file, in file order; offsets count from the beginning of the data.
 struct SnapshotTensor {
   std::string name;
-  absl::Span<const uint64_t> shape;  // of the job's layout
+  const char* dtype = "F32";
+  std::vector<uint64_t> shape;
   size_t begin = 0;
   size_t end = 0;
 };
 
-// Parameters, then (with_state) every state vector, without gaps.
+// Parameters, then (with_state) every state vector, scalars and bases, without gaps.
 std::vector<SnapshotTensor> SnapshotTensors(const Job& job, bool with_state);
 
 }  // namespace gradwire

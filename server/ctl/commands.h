@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
 namespace gradwire {
@@ -32,6 +33,11 @@ struct JobOptions {
   std::string optimizer;
   std::string schedule;  // several, separated by ";"
   std::string perturbation;
+  std::string error_feedback;
+  std::string downlink;
+  std::string reset;
+  std::string clip;
+  std::string tensors;  // PATTERN=CODEC, separated by ';'
   uint64_t steps = 0;
   uint64_t seed = 0;
   uint32_t workers = 0;
@@ -41,6 +47,10 @@ struct JobOptions {
   uint32_t classes = 0;
 };
 // Prints the job file on stdout, after checking it as the server would.
+// A table of a registry as it stands in README (Markdown).  `what`: codecs, optimizers, schedules
+// or perturbations.
+absl::Status PrintList(absl::string_view what);
+
 absl::Status PrintJob(const JobOptions& options);
 
 }  // namespace gradwire

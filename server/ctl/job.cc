@@ -64,6 +64,20 @@ absl::Status SetModel(const JobOptions& options, v1::ModelConfig* model) {
                                                  "\" is not logistic, mlp or quadratic_saddle"));
 }
 
+absl::Status AddRules(absl::string_view rules, v1::JobConfig* config) {
+  for (absl::string_view rule : absl::StrSplit(rules, ';', absl::SkipEmpty())) {
+    const std::vector<std::string> parts = absl::StrSplit(rule, absl::MaxSplits('=', 1));
+    if (parts.size() != 2) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--tensors: \"", rule, "\" is not PATTERN=CODEC, as in *.bias=identity"));
+    }
+    v1::TensorRule* added = config->add_tensors();
+    added->set_name(parts[0]);
+    added->set_codec(parts[1]);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status PrintJob(const JobOptions& options) {
@@ -78,11 +92,19 @@ absl::Status PrintJob(const JobOptions& options) {
     config.add_schedule(std::string(factor));
   }
   config.set_perturbation(options.perturbation);
+  config.set_error_feedback(options.error_feedback);
+  config.set_downlink(options.downlink);
+  config.set_reset(options.reset);
+  config.set_clip(options.clip);
+  GRADWIRE_RETURN_IF_ERROR(AddRules(options.tensors, &config));
   config.mutable_membership()->set_workers(options.workers);
   config.mutable_trainer()->set_batch(options.batch);
   config.mutable_trainer()->set_eval_every(options.eval_every);
   GRADWIRE_ASSIGN_OR_RETURN(const std::shared_ptr<const Job> job, MakeJob(std::move(config)));
   std::fputs(JobText(job->config).c_str(), stdout);
+  for (const std::string& warning : JobWarnings(*job)) {
+    std::fprintf(stderr, "warning: %s\n", warning.c_str());
+  }
   return absl::OkStatus();
 }
 

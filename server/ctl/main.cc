@@ -21,6 +21,11 @@ ABSL_FLAG(std::string, codec, "random_k:0.01", "job: codec.");
 ABSL_FLAG(std::string, optimizer, "sgd:lr=0.1", "job: optimizer.");
 ABSL_FLAG(std::string, schedule, "", "job: factors on the learning rate, separated by ';'.");
 ABSL_FLAG(std::string, perturbation, "", "job: noise on gradients, as in gaussian:0.001.");
+ABSL_FLAG(std::string, error_feedback, "", "job: auto, none, classic, ef21 or ef21_sgdm:beta=B.");
+ABSL_FLAG(std::string, downlink, "", "job: auto, aggregate or compressed.");
+ABSL_FLAG(std::string, reset, "", "job: of residuals: none, reset:steps=N or flush:steps=N.");
+ABSL_FLAG(std::string, clip, "", "job: of the aggregate: none, norm:LIMIT or value:LIMIT.");
+ABSL_FLAG(std::string, tensors, "", "job: other codecs for some: '*.bias=identity;x=top_k:0.1'.");
 ABSL_FLAG(uint64_t, steps, 2000, "job: how many.");
 ABSL_FLAG(uint64_t, seed, 1, "job: of everything random.");
 ABSL_FLAG(uint32_t, workers, 4, "job: the first step waits for so many.");
@@ -36,13 +41,16 @@ constexpr char kUsage[] =
     "gradwire COMMAND [--flag=value ...]\n"
     "  status   a table of the job and its workers   (--server)\n"
     "  export   the newest snapshot's parameters     (--server, --out)\n"
+    "  list     what there is to choose: list codecs | optimizers | schedules | perturbations\n"
     "  job      prints a job file                    (--model, --codec, --optimizer, --steps, ...)";
 
 absl::Status Run(const std::vector<char*>& arguments) {
-  if (arguments.size() != 2) {
+  const bool with_operand = arguments.size() == 3 && absl::string_view(arguments[1]) == "list";
+  if (arguments.size() != 2 && !with_operand) {
     return absl::InvalidArgumentError(absl::StrCat("one command is needed\n", kUsage));
   }
   const std::string command = arguments[1];
+  if (command == "list") return PrintList(arguments.size() == 3 ? arguments[2] : "");
   if (command == "status") {
     return PrintStatus(
         {.server = absl::GetFlag(FLAGS_server), .timeout = absl::GetFlag(FLAGS_timeout)});
@@ -59,6 +67,11 @@ absl::Status Run(const std::vector<char*>& arguments) {
                      .optimizer = absl::GetFlag(FLAGS_optimizer),
                      .schedule = absl::GetFlag(FLAGS_schedule),
                      .perturbation = absl::GetFlag(FLAGS_perturbation),
+                     .error_feedback = absl::GetFlag(FLAGS_error_feedback),
+                     .downlink = absl::GetFlag(FLAGS_downlink),
+                     .reset = absl::GetFlag(FLAGS_reset),
+                     .clip = absl::GetFlag(FLAGS_clip),
+                     .tensors = absl::GetFlag(FLAGS_tensors),
                      .steps = absl::GetFlag(FLAGS_steps),
                      .seed = absl::GetFlag(FLAGS_seed),
                      .workers = absl::GetFlag(FLAGS_workers),

@@ -78,7 +78,7 @@ std::vector<v1::Gradient> MakePayload(const Job& job, uint64_t step, absl::strin
       v1::Gradient& message = messages.emplace_back();
       message.set_step(step);
       message.set_base_chain_hash(std::string(chain_hash));
-      message.set_codec(job.codec->id());
+      message.set_codec(job.plans[0].codec->id());
     }
     const BlockKey key = {.seed = job.config.seed(),
                           .step = step,
@@ -86,7 +86,7 @@ std::vector<v1::Gradient> MakePayload(const Job& job, uint64_t step, absl::strin
                           .size = job.layout.block_size(block)};
     v1::BlockPayload* added = messages.back().add_blocks();
     added->set_block(key.block);
-    job.codec->Encode(key, absl::MakeSpan(values).subspan(job.layout.block_offset(block), key.size),
+    job.plans[0].codec->Encode(key, absl::MakeSpan(values).subspan(job.layout.block_offset(block), key.size),
                       added->mutable_payload());
   }
   v1::GradientEnd* end = messages.back().mutable_end();
@@ -98,7 +98,7 @@ v1::Gradient MakeAbstention(const Job& job, uint64_t step, absl::string_view cha
   v1::Gradient message;
   message.set_step(step);
   message.set_base_chain_hash(std::string(chain_hash));
-  message.set_codec(job.codec->id());
+  message.set_codec(job.plans[0].codec->id());
   message.mutable_end()->set_abstained(true);
   message.mutable_end()->set_abstain_reason("w[3] is nan");
   return message;

@@ -25,11 +25,11 @@ std::shared_ptr<const Job> NoisyJob(const std::string& rest) {
 BlockValues ZeroMean(const Job& job, const BlockKey& key) {
   std::vector<float> zeros(key.size, 0.0f);
   std::string payload;
-  job.codec->Encode(key, absl::MakeSpan(zeros), &payload);
+  job.plans[0].codec->Encode(key, absl::MakeSpan(zeros), &payload);
   Accumulator sum;
-  EXPECT_TRUE(job.codec->Accumulate(key, payload, &sum).ok());
+  EXPECT_TRUE(job.plans[0].codec->Accumulate(key, payload, &sum).ok());
   BlockValues mean;
-  job.codec->Mean(key, sum, &mean);
+  job.plans[0].codec->Mean(key, sum, &mean);
   return mean;
 }
 
@@ -48,7 +48,7 @@ std::vector<Draw> Draws(const Job& job, uint64_t steps, VarianceOf variance_of) 
   for (uint64_t step = 1; step <= steps; ++step) {
     const BlockKey key = {.seed = job.config.seed(), .step = step, .block = 0, .size = kDimension};
     BlockValues mean = ZeroMean(job, key);
-    noise.BeginStep(job.LearningRateAt(step));
+    noise.BeginStep(LearningRateAt(job, step));
     noise.AddTo(key, 0, &mean);
     for (double& g : gathered) g += variance_of(step);
     for (size_t i = 0; i < mean.values.size(); ++i) {

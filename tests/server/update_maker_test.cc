@@ -42,7 +42,7 @@ Round CompleteRound(const std::shared_ptr<const Job>& job,
 
 v1::Header HeaderAt(const Job& job) {
   v1::Header header;
-  header.set_learning_rate(job.LearningRateAt(1));
+  header.set_learning_rate(LearningRateAt(job, 1));
   header.add_used()->set_incarnation(1);
   return header;
 }
@@ -62,8 +62,7 @@ TEST(UpdateMakerTest, TheUpdateIsThePayloadOfTheMeanInRankOrder) {
     for (size_t i = 0; i < mean.size(); ++i) {
       mean[i] = ((gradients[0][i] + gradients[1][i]) + gradients[2][i]) / 3.0f;
     }
-    LazyNoise noise(job);
-    const auto made = MakeUpdate(*job, CompleteRound(job, gradients), HeaderAt(*job), &noise);
+    const auto made = UpdateMaker(job).Make(CompleteRound(job, gradients), HeaderAt(*job));
     ASSERT_TRUE(made.ok()) << made.status();
     const auto record = MakeRecord(1, made->parts, made->payload_bytes);
     const std::vector<std::string> payloads = RecordPayloads(*record);
@@ -99,9 +98,8 @@ TEST(UpdateMakerTest, PartsFitIntoMessagesAndOnlyTheLastHasTheHeader) {
     for (size_t i = 0; i < c.members; ++i) {
       header.add_members()->set_id(absl::StrCat(i, std::string(200, 'n')));
     }
-    LazyNoise noise(job);
-    const auto made = MakeUpdate(*job, CompleteRound(job, {std::vector<float>(c.dimension, 1.0f)}),
-                                 header, &noise);
+    const auto made = UpdateMaker(job).Make(CompleteRound(job, {std::vector<float>(c.dimension, 1.0f)}),
+                                 header);
     ASSERT_TRUE(made.ok()) << made.status();
     EXPECT_EQ(made->parts.size(), c.parts);
     for (size_t i = 0; i < made->parts.size(); ++i) {
@@ -123,9 +121,8 @@ TEST(UpdateMakerTest, ReplicasTakeWhatItMakes) {
     ASSERT_TRUE(replica.Apply(*FirstRecord(*job)).ok());
     v1::Header header = HeaderAt(*job);
     header.set_previous_chain_hash(std::string(AsView(replica.chain_hash())));
-    LazyNoise noise(job);
     const auto round = CompleteRound(job, {TestGradient(*job, 1), TestGradient(*job, 2)});
-    const auto made = MakeUpdate(*job, round, header, &noise);
+    const auto made = UpdateMaker(job).Make(round, header);
     ASSERT_TRUE(made.ok()) << made.status();
     const absl::Status applied = replica.Apply(*MakeRecord(1, made->parts));
     EXPECT_TRUE(applied.ok()) << applied;
@@ -134,10 +131,8 @@ TEST(UpdateMakerTest, ReplicasTakeWhatItMakes) {
 
 TEST(UpdateMakerTest, WithoutPerturbationOfNothingComesExactlyNothing) {
   const auto job = MakerJob(1000, "codec: 'random_k:0.1'");
-  LazyNoise noise(job);
-  const auto made = MakeUpdate(
-      *job, CompleteRound(job, {std::vector<float>(1000, 0.0f), std::vector<float>(1000, 0.0f)}),
-      HeaderAt(*job), &noise);
+  const auto made = UpdateMaker(job).Make(CompleteRound(job, {std::vector<float>(1000, 0.0f), std::vector<float>(1000, 0.0f)}),
+      HeaderAt(*job));
   ASSERT_TRUE(made.ok());
   const auto record = MakeRecord(1, made->parts);
   for (const float value : PayloadValues(RecordPayloads(*record)[0])) EXPECT_EQ(value, 0.0f);
@@ -145,11 +140,9 @@ TEST(UpdateMakerTest, WithoutPerturbationOfNothingComesExactlyNothing) {
 
 TEST(UpdateMakerTest, WhatIsNotFiniteIsNeverMade) {
   const auto job = MakerJob(kBlockSize + 1000, "perturbation: 'gaussian:std=1'");
-  LazyNoise noise(job);
   v1::Header header = HeaderAt(*job);
   header.set_learning_rate(3e38f);  // the noise alone overflows
-  const auto made = MakeUpdate(
-      *job, CompleteRound(job, {std::vector<float>(kBlockSize + 1000, 0.0f)}), header, &noise);
+  const auto made = UpdateMaker(job).Make(CompleteRound(job, {std::vector<float>(kBlockSize + 1000, 0.0f)}), header);
   EXPECT_EQ(made.status().code(), absl::StatusCode::kOutOfRange);
   for (const char* part : {"step 1", "block 0", "w[", "lower the learning rate"}) {
     EXPECT_THAT(std::string(made.status().message()), HasSubstr(part));
@@ -158,7 +151,7 @@ TEST(UpdateMakerTest, WhatIsNotFiniteIsNeverMade) {
 
 TEST(UpdateMakerTest, AnEmptyUpdateHasTheHeaderAlone) {
   const auto job = MakerJob(10, "");
-  const MadeUpdate made = MakeEmptyUpdate(*job, 7, HeaderAt(*job));
+  const MadeUpdate made = MakeEmptyUpdate(7, HeaderAt(*job));
   ASSERT_EQ(made.parts.size(), 1u);
   EXPECT_EQ(made.payload_bytes, 0u);
   v1::UpdatePart part;

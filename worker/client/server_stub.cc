@@ -18,7 +18,7 @@ namespace {
 constexpr uint64_t kMaxSnapshotHeaderBytes = uint64_t{64} << 20;
 
 uint64_t MaxSnapshotBytes(const Job& job) {
-  const uint64_t vectors = 1 + job.optimizer->state_names().size();
+  const uint64_t vectors = 1 + job.state_vectors().size();
   return vectors * job.layout.dimension() * sizeof(float) + kMaxSnapshotHeaderBytes;
 }
 

@@ -94,6 +94,10 @@ absl::Status Session::Push(absl::Span<float> gradient, const StepReport& report)
   const Replica& replica = follower_->replica();
   OpenStep open = {.step = version() + 1,
                    .learning_rate = header().next_learning_rate(),
+                   .flush = header().next_flush(),
+                   .members = static_cast<uint32_t>(header().members_size()),
+                   .rank = self_.rank,
+                   .bases = replica.bases(),
                    .base_chain_hash = replica.chain_hash()};
   if (ReplicaHashDue(*job_, open.step)) open.replica_hash = replica.Hash();
   GRADWIRE_RETURN_IF_ERROR(uplink_->Encode(open, gradient, report));

@@ -104,7 +104,7 @@ absl::Status Session::TakeLease(const v1::JoinResponse& response) {
 
 // The one recovery path: newest snapshot, residual zero.  Without a snapshot, version 0.
 absl::Status Session::TakeSnapshot() {
-  const size_t vectors = 1 + job_->optimizer->state_names().size();
+  const size_t vectors = 1 + job_->state_vectors().size();
   const double bytes = static_cast<double>(vectors * job_->layout.dimension() * sizeof(float));
   absl::StatusOr<ServerStub::Model> model =
       stub_->GetModel(*job_, options_.give_up_after + absl::Seconds(bytes / kSlowestLink));

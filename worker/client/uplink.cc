@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The worker's error feedback: one pass over gradient and residual a step.
+// Implementation of uplink.h.
 #include "worker/client/uplink.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/float_environment.h"
 #include "common/base/status_macros.h"
 #include "common/kernels/vector.h"
+#include "common/replica/block_codec.h"
 #include "common/rpc/limits.h"
 
 namespace gradwire {
@@ -18,15 +20,14 @@ bool ReplicaHashDue(const Job& job, uint64_t step) {
   return every > 0 && (step - 1) % every == 0;
 }
 
-Uplink::Uplink(std::shared_ptr<const Job> job)
-    : job_(std::move(job)), residual_(job_->layout.dimension(), 0.0f) {}
+Uplink::Uplink(std::shared_ptr<const Job> job) : job_(std::move(job)), memory_(job_) {}
 
 absl::Status Uplink::Encode(const OpenStep& open, absl::Span<float> gradient,
                             const StepReport& report) {
-  if (gradient.size() != residual_.size()) {
+  if (gradient.size() != job_->layout.dimension()) {
     return absl::InvalidArgumentError(absl::StrCat("the gradient of step ", open.step, " has ",
                                                    gradient.size(), " values; the job's model has ",
-                                                   residual_.size()));
+                                                   job_->layout.dimension()));
   }
   if (held_step_ != 0) {
     return absl::FailedPreconditionError(
@@ -34,12 +35,14 @@ absl::Status Uplink::Encode(const OpenStep& open, absl::Span<float> gradient,
                      "payload of step ", held_step_));
   }
   SetFloatEnvironment();
-  const float scale = job_->optimizer->units() == Units::kUpdate ? open.learning_rate : 1.0f;
-  const std::string not_finite = AddNoiseAndCheck(open, scale, gradient);
+  const bool fresh = memory_.fresh();
+  const std::string not_finite = Prepare(open, gradient);
   held_step_ = open.step;
+  held_flush_ = open.flush;
+  held_bases_.assign(open.bases.begin(), open.bases.end());
   abstained_ = !not_finite.empty();
   NewMessage(open);
-  if (!abstained_) EncodeBlocks(open, scale, gradient);
+  if (!abstained_) EncodeBlocks(open, gradient);
 
   v1::GradientEnd* end = held_.back().mutable_gradient()->mutable_end();
   end->set_abstained(abstained_);
@@ -49,46 +52,71 @@ absl::Status Uplink::Encode(const OpenStep& open, absl::Span<float> gradient,
   if (report.evaluation.has_value()) *end->mutable_evaluation() = *report.evaluation;
   end->set_has_replica_hash(open.replica_hash.has_value());
   end->set_replica_hash(open.replica_hash.value_or(0));
+  end->set_fresh_memory(fresh && !abstained_);
   return absl::OkStatus();
 }
 
-// Says which coordinate is not finite, or nothing.  All blocks are checked before any
-// is encoded, because encoding overwrites the residual.
-std::string Uplink::AddNoiseAndCheck(const OpenStep& open, float scale,
-                                     absl::Span<float> gradient) const {
-  const Layout& layout = job_->layout;
-  for (uint32_t block = 0; block < layout.blocks(); ++block) {
-    const size_t offset = layout.block_offset(block);
-    const size_t size = layout.block_size(block);
-    const absl::Span<float> values = gradient.subspan(offset, size);
-    const float* residual = residual_.data() + offset;
-    if (!job_->codec->linear()) job_->perturbation.AddTo(KeyOf(open.step, block), values);
-    const size_t bad = FirstNonFiniteSum(residual, scale, values.data(), size);
-    if (bad == size) continue;
-    return absl::StrCat("the gradient at ", layout.CoordinateName(offset + bad), " is ",
-                        values[bad], " (with a residual of ", residual[bad], "), not finite");
-  }
-  return "";
+// Everything that comes before encoding, which overwrites what is remembered.  Says which
+// coordinate is not finite, or nothing.
+std::string Uplink::Prepare(const OpenStep& open, absl::Span<float> gradient) {
+  AddNoise(open.step, gradient);
+  std::string not_finite = WhatIsNotFinite(open, gradient);
+  if (!not_finite.empty()) return not_finite;
+  WorkerStep step = {.members = open.members};
+  const bool needs_norm = std::any_of(job_->plans.begin(), job_->plans.end(),
+                                      [](const BlockPlan& plan) { return plan.traits.needs_norm; });
+  if (needs_norm) step.gradient_norm = std::sqrt(SumOfSquares(gradient.data(), gradient.size()));
+  memory_.Prepare(step, gradient);
+  return WhatIsNotFinite(open, gradient);
 }
 
-void Uplink::EncodeBlocks(const OpenStep& open, float scale, absl::Span<const float> gradient) {
+// The same noise at every worker, so that its mean is itself.
+void Uplink::AddNoise(uint64_t step, absl::Span<float> gradient) const {
+  const Perturbation& noise = job_->perturbation;
+  if (!noise.every_step()) return;
+  float scale = noise.std;
+  if (noise.kind == Perturbation::Kind::kSphere) {
+    double squares = 0;
+    for (uint32_t block = 0; block < job_->layout.blocks(); ++block) {
+      squares += SquaredNormals(job_->Key(step, block), Purpose::kPerturbation);
+    }
+    const auto dimension = static_cast<double>(gradient.size());
+    scale = static_cast<float>(double{noise.std} * std::sqrt(dimension / squares));
+  }
+  for (uint32_t block = 0; block < job_->layout.blocks(); ++block) {
+    if (job_->plans[block].noise_at_server) continue;
+    const Block& range = job_->layout.block(block);
+    AddNormals(job_->Key(step, block), Purpose::kPerturbation, scale,
+               gradient.subspan(range.offset, range.size));
+  }
+}
+
+std::string Uplink::WhatIsNotFinite(const OpenStep& open, absl::Span<const float> gradient) const {
+  const size_t bad = memory_.FirstNonFinite(open.learning_rate, gradient);
+  if (bad == gradient.size()) return "";
+  const absl::Span<const float> memory = residual();
+  const std::string with =
+      memory.empty() ? "" : absl::StrCat(" (with a residual of ", memory[bad], ")");
+  return absl::StrCat("the gradient at ", job_->layout.CoordinateName(bad), " is ", gradient[bad],
+                      with, ", not finite");
+}
+
+void Uplink::EncodeBlocks(const OpenStep& open, absl::Span<float> gradient) {
   size_t message_bytes = 0;
   for (uint32_t block = 0; block < job_->layout.blocks(); ++block) {
-    const size_t offset = job_->layout.block_offset(block);
-    const size_t size = job_->layout.block_size(block);
-    AddScaled(scale, gradient.data() + offset, residual_.data() + offset, size);
+    const Block& range = job_->layout.block(block);
+    BlockKey key = KeyOf(open.step, block);
+    key.rank = open.rank;
+    if (job_->plans[block].units == Units::kUpdate) key.unit = open.learning_rate;
     std::string payload;
-    job_->codec->Encode(KeyOf(open.step, block), absl::MakeSpan(residual_).subspan(offset, size),
-                        &payload);
+    memory_.Encode(key, open.flush, gradient.subspan(range.offset, range.size), &payload);
     v1::Gradient* message = held_.back().mutable_gradient();
     if (message_bytes > 0 && message_bytes + payload.size() > kMaxPayloadBytesPerMessage) {
       message = NewMessage(open);
       message_bytes = 0;
     }
     message_bytes += payload.size();
-    v1::BlockPayload* to = message->add_blocks();
-    to->set_block(block);
-    to->set_payload(std::move(payload));
+    AddBlock(block, job_->CodecOf(block, open.flush).id(), std::move(payload), message);
   }
 }
 
@@ -96,7 +124,7 @@ v1::Gradient* Uplink::NewMessage(const OpenStep& open) {
   v1::Gradient* message = held_.emplace_back().mutable_gradient();
   message->set_step(open.step);
   message->set_base_chain_hash(std::string(AsView(open.base_chain_hash)));
-  message->set_codec(job_->codec->id());
+  message->set_codec(job_->CodecOf(0, open.flush).id());
   return message;
 }
 
@@ -112,7 +140,7 @@ absl::Status Uplink::Resolve(uint64_t version, const v1::Header& header) {
     if (!reset && !abstained_ && !WasUsed(header)) GRADWIRE_RETURN_IF_ERROR(TakeBack());
     Drop();
   }
-  if (reset) std::fill(residual_.begin(), residual_.end(), 0.0f);
+  if (reset) memory_.Reset();
   return absl::OkStatus();
 }
 
@@ -123,35 +151,22 @@ bool Uplink::WasUsed(const v1::Header& header) const {
   });
 }
 
-// What the payload holds is what a server would have decoded: the mean of it alone.
 absl::Status Uplink::TakeBack() {
   SetFloatEnvironment();
-  Accumulator sum;
-  BlockValues decoded;
   for (const v1::TrainRequest& message : held_) {
     for (const v1::BlockPayload& block : message.gradient().blocks()) {
-      const BlockKey key = KeyOf(held_step_, block.block());
-      sum.Clear();
-      GRADWIRE_RETURN_IF_ERROR(job_->codec->Accumulate(key, block.payload(), &sum));
-      job_->codec->Mean(key, sum, &decoded);
-      float* residual = residual_.data() + job_->layout.block_offset(block.block());
-      if (decoded.dense) {
-        Add(decoded.values.data(), residual, key.size);
-        continue;
-      }
-      for (size_t i = 0; i < decoded.indices.size(); ++i) {
-        residual[decoded.indices[i]] += decoded.values[i];
-      }
+      GRADWIRE_RETURN_IF_ERROR(
+          memory_.TakeBack(KeyOf(held_step_, block.block()), held_flush_, block.payload()));
     }
   }
   return absl::OkStatus();
 }
 
 BlockKey Uplink::KeyOf(uint64_t step, uint32_t block) const {
-  return {.seed = job_->config.seed(),
-          .step = step,
-          .block = block,
-          .size = job_->layout.block_size(block)};
+  BlockKey key = job_->Key(step, block);
+  const BlockPlan& plan = job_->plans[block];
+  key.basis = absl::MakeConstSpan(held_bases_).subspan(plan.basis_offset, plan.basis_size);
+  return key;
 }
 
 void Uplink::Drop() {
@@ -163,7 +178,7 @@ void Uplink::Drop() {
 
 void Uplink::Reset() {
   Drop();
-  std::fill(residual_.begin(), residual_.end(), 0.0f);
+  memory_.Reset();
   reset_id_.reset();
 }
 

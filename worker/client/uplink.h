@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The worker's way up: error feedback around the job's codec, and the payload that
-// is held until an update says whether it was used.
+// The worker's way up: a gradient made into messages, and the payload that is held until an
+// update says whether it was used.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@
 #include "common/replica/job.h"
 #include "gradwire/v1/gradient.pb.h"
 #include "gradwire/v1/service.pb.h"
+#include "worker/client/error_memory.h"
 
 namespace gradwire {
 
@@ -29,6 +30,10 @@ struct StepReport {
 struct OpenStep {
   uint64_t step = 0;
   float learning_rate = 0;
+  bool flush = false;                                   // Header.next_flush
+  uint32_t members = 1;                                 // of the step
+  uint32_t rank = 0;                                    // this worker's
+  absl::Span<const float> bases = {};                   // Replica::bases()
   ChainHash base_chain_hash = {};                       // of record step-1
   std::optional<uint64_t> replica_hash = std::nullopt;  // when ReplicaHashDue(job, step)
 };
@@ -45,11 +50,10 @@ struct MemberKey {
   }
 };
 
-// Error feedback (Seide et al. 2014; Stich et al. 2018): p = residual + gradient,
-// send C(p), residual = p - C(p), in the units of the job's optimizer.  Not thread-safe.
+// Not thread-safe.
 class Uplink {
  public:
-  // Residual zero.
+  // Nothing remembered.
   explicit Uplink(std::shared_ptr<const Job> job);
 
   // Encodes the payload of `open` and holds it.  `gradient` has dimension() values; it is
@@ -74,23 +78,27 @@ class Uplink {
   // Residual zero, nothing held: the replica took another way than by the updates.
   void Reset();
 
-  absl::Span<const float> residual() const { return residual_; }
+  absl::Span<const float> residual() const { return memory_.residual(); }
 
  private:
   v1::Gradient* NewMessage(const OpenStep& open);
-  std::string AddNoiseAndCheck(const OpenStep& open, float scale, absl::Span<float> gradient) const;
-  void EncodeBlocks(const OpenStep& open, float scale, absl::Span<const float> gradient);
+  void AddNoise(uint64_t step, absl::Span<float> gradient) const;
+  std::string WhatIsNotFinite(const OpenStep& open, absl::Span<const float> gradient) const;
+  std::string Prepare(const OpenStep& open, absl::Span<float> gradient);
+  void EncodeBlocks(const OpenStep& open, absl::Span<float> gradient);
   bool WasUsed(const v1::Header& header) const;
   absl::Status TakeBack();
-  BlockKey KeyOf(uint64_t step, uint32_t block) const;
+  BlockKey KeyOf(uint64_t step, uint32_t block) const;  // of the held payload
   void Drop();
 
   const std::shared_ptr<const Job> job_;
-  std::vector<float> residual_;
+  ErrorMemory memory_;
   std::optional<uint64_t> reset_id_;  // of the newest header; none before the first
 
   uint64_t held_step_ = 0;
   bool abstained_ = false;
+  bool held_flush_ = false;
+  std::vector<float> held_bases_;
   std::vector<v1::TrainRequest> held_;
   std::vector<MemberKey> sent_as_;
 };

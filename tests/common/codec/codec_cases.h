@@ -15,23 +15,67 @@
 
 namespace gradwire {
 
-inline const std::vector<std::string>& CodecSpecs() {
-  static const auto* const specs = new std::vector<std::string>{
-      "identity",
-      "random_k:0.01",
-      "random_k:0.3,set=uniform,values=bf16",
-      "random_k:0.1,set=strided,values=fp16",
-      "random_k:1",
-      "random_k:0.07,values=bf16",
-      "top_k:0.01",
-      "top_k:0.1,values=bf16",
-      "top_k:0.2,values=fp16",
-      "top_k:0.4",
-      "top_k:0.4,values=bf16",
-      "top_k:0.7,values=fp16",
-      "top_k:1",
+// A codec with options, and what holds for it in codec_test.cc beyond its traits.  Add rows at
+// the end.
+struct CodecCase {
+  std::string spec;
+  // What is sent of a coordinate is off by this share of it at most; kAny: no such bound.
+  double rounding = kAny;
+  double update_rounding = 0;  // the same of an update, against the mean
+  // A mean is the sum in order of what the payloads stand for, divided once: no votes or sketches.
+  bool sums_decoded = true;
+
+  static constexpr double kAny = 1e300;
+};
+
+inline const std::vector<CodecCase>& CodecCases() {
+  constexpr double kHalf = 1.0 / 256;  // bf16, and fp16 above its denormals
+  static const auto* const cases = new std::vector<CodecCase>{
+      {.spec = "identity", .rounding = 0},
+      {.spec = "random_k:0.01", .rounding = 0},
+      {.spec = "random_k:0.3,set=uniform,values=bf16", .rounding = kHalf, .update_rounding = kHalf},
+      {.spec = "random_k:0.1,set=strided,values=fp16", .rounding = kHalf, .update_rounding = kHalf},
+      {.spec = "random_k:1", .rounding = 0},
+      {.spec = "random_k:0.07,values=bf16", .rounding = kHalf, .update_rounding = kHalf},
+      {.spec = "top_k:0.01", .rounding = 0},
+      {.spec = "top_k:0.1,values=bf16", .rounding = kHalf, .update_rounding = kHalf},
+      {.spec = "top_k:0.2,values=fp16", .rounding = kHalf, .update_rounding = kHalf},
+      {.spec = "top_k:0.4", .rounding = 0},
+      {.spec = "top_k:0.4,values=bf16", .rounding = kHalf, .update_rounding = kHalf},
+      {.spec = "top_k:0.7,values=fp16", .rounding = kHalf, .update_rounding = kHalf},
+      {.spec = "top_k:1", .rounding = 0},
+      {.spec = "bf16", .rounding = kHalf, .update_rounding = kHalf},
+      {.spec = "fp16", .rounding = kHalf, .update_rounding = kHalf},
+      {.spec = "int8"},
+      {.spec = "int8:block=8"},
+      {.spec = "int8:block=0"},
+      {.spec = "threshold:0.5", .rounding = 0},
+      {.spec = "threshold:2.5", .rounding = 0},
+      {.spec = "threshold:1.2,values=bf16", .rounding = kHalf, .update_rounding = kHalf},
+      {.spec = "threshold:1,values=fp16", .rounding = kHalf, .update_rounding = kHalf},
+      {.spec = "dgc", .rounding = 0},
+      {.spec = "dgc:0.01,nesterov=yes,clip=1,values=fp16",
+       .rounding = kHalf,
+       .update_rounding = kHalf},
+      {.spec = "dgc:0.05,warmup=50", .rounding = 0},
+      {.spec = "dgc:0.3,values=bf16", .rounding = kHalf, .update_rounding = kHalf},
+      {.spec = "dgc:1", .rounding = 0},
+      {.spec = "sign"},
+      {.spec = "sign:block=64"},
+      {.spec = "sign:block=0"},
+      {.spec = "sign_majority", .sums_decoded = false},
+      {.spec = "sign_majority:momentum=0.9", .sums_decoded = false},
+      {.spec = "one_bit"},
+      {.spec = "one_bit:block=8"},
+      {.spec = "qsgd"},
+      {.spec = "qsgd:levels=1,bucket=16"},
+      {.spec = "qsgd:levels=127,bucket=0,norm=max"},
+      {.spec = "terngrad"},
+      {.spec = "terngrad:clip=0,block=64"},
+      {.spec = "two_bit"},
+      {.spec = "two_bit:tau=0.5"},
   };
-  return *specs;
+  return *cases;
 }
 
 inline const std::vector<size_t>& BlockSizes() {
@@ -47,6 +91,22 @@ inline std::unique_ptr<Codec> Make(const std::string& spec) {
 
 inline BlockKey KeyOf(size_t size, uint64_t step = 1) {
   return {.seed = 5, .step = step, .block = 2, .size = size};
+}
+
+// The same; where the codec works on matrices and eight divides the size, a matrix of eight
+// columns at the job's start.
+inline BlockKey KeyFor(const Codec& codec, size_t size, uint64_t step = 1) {
+  static const auto* const zeros = new std::vector<float>(size_t{1} << 20, 0.0f);
+  BlockKey key = KeyOf(size, step);
+  if (codec.traits().matrix && size % 8 == 0) key.columns = 8;
+  key.basis = absl::MakeConstSpan(*zeros).first(codec.basis_size(key));
+  return key;
+}
+
+// What is sent, and what is left, is exact for the codecs that error feedback is for.
+inline bool LeavesResidual(const Codec& codec) {
+  const CodecTraits traits = codec.traits();
+  return !traits.only_its_feedback || traits.feedback != Feedback::kNone;
 }
 
 inline std::vector<float> RandomValues(size_t n, uint32_t seed, float scale = 1.0f) {
@@ -74,12 +134,23 @@ inline std::vector<float> Dense(const BlockValues& block, size_t n) {
 // What a payload alone stands for.
 inline std::vector<float> Decoded(const Codec& codec, const BlockKey& key,
                                   const std::string& payload) {
-  Accumulator sum;
-  const absl::Status status = codec.Accumulate(key, payload, &sum);
+  BlockValues values;
+  const absl::Status status = DecodePayload(codec, key, payload, &values);
   EXPECT_TRUE(status.ok()) << status;
+  return Dense(values, key.size);
+}
+
+// Of so many payloads of RandomValues, of `seed` and those that follow.
+inline BlockValues MeanOf(const Codec& codec, const BlockKey& key, uint32_t workers,
+                          uint32_t seed) {
+  Accumulator sum;
+  for (uint32_t worker = 0; worker < workers; ++worker) {
+    const std::string payload = Encoded(codec, key, RandomValues(key.size, seed + worker));
+    EXPECT_TRUE(codec.Accumulate(key, payload, &sum).ok());
+  }
   BlockValues mean;
   codec.Mean(key, sum, &mean);
-  return Dense(mean, key.size);
+  return mean;
 }
 
 }  // namespace gradwire

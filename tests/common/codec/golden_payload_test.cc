@@ -38,6 +38,21 @@ const std::vector<GoldenCase>& Cases() {
       {"top_k_gaps_bf16", "top_k:0.05,values=bf16"},
       {"top_k_bitmap_fp16", "top_k:0.4,values=fp16"},
       {"top_k_dense", "top_k:0.6"},
+      {"bf16", "bf16"},
+      {"fp16", "fp16"},
+      {"int8", "int8:block=16"},
+      {"threshold", "threshold:5"},
+      {"threshold_none_fp16", "threshold:100,values=fp16"},
+      {"top_k_gaps_thirds", "top_k:0.125"},
+      {"dgc", "dgc:0.2"},
+      {"dgc_dense_bf16", "dgc:0.9,values=bf16"},
+      {"sign", "sign:block=16"},
+      {"sign_majority", "sign_majority"},
+      {"one_bit", "one_bit:block=16"},
+      {"qsgd", "qsgd:bucket=16"},
+      {"qsgd_max", "qsgd:levels=3,bucket=0,norm=max"},
+      {"terngrad", "terngrad:clip=1.5,block=16"},
+      {"two_bit", "two_bit:tau=2"},
   };
   return *cases;
 }

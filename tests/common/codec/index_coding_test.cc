@@ -72,32 +72,65 @@ TEST(IndexCodingTest, LargeSetsOfEveryShapeComeBack) {
   ExpectRoundTrip({5, 0x7FFFFFFF, 0xFFFFFFFE}, 0xFFFFFFFF);
 }
 
-// algorithms: bits an index, entropy H(p)/p, for random sets.
-TEST(IndexCodingTest, IsWithinATenthOfABitOfTheEntropy) {
-  struct Row {
-    double p;
-    double entropy;
-  };
-  const Row rows[] = {{0.1, 4.69}, {0.05, 5.73}, {0.01, 8.08}, {0.001, 11.41}, {0.0001, 14.73}};
-  const size_t n = size_t{1} << 24;  // so that 1e-4 has 1,678 indices: 0.03 bit of chance
-  for (const Row& row : rows) {
-    const double entropy = (-row.p * std::log2(row.p) - (1 - row.p) * std::log2(1 - row.p)) / row.p;
-    ASSERT_NEAR(entropy, row.entropy, 0.006) << "the table";
-    const std::vector<uint32_t> indices = RandomSubset(n, row.p, 2);
-    std::string bytes;
-    AppendIndices(indices, n, &bytes);
-    const double bits =
-        8.0 * static_cast<double>(bytes.size() - 6) / static_cast<double>(indices.size());
-    EXPECT_LT(bits, entropy + 0.1) << row.p;
-    EXPECT_GT(bits, entropy - 0.1) << row.p;
+// k of n, every set alike.
+std::vector<uint32_t> RandomSetOf(size_t k, size_t n, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<uint32_t> indices;
+  for (uint32_t i = 0; i < n; ++i) {
+    std::uniform_int_distribution<size_t> left(0, n - i - 1);
+    if (left(random) < k - indices.size()) indices.push_back(i);
   }
-  // At a quarter, just below the bitmap's 4 bits: 3.25 of entropy.
-  std::vector<uint32_t> quarter = RandomSubset(n, 0.2495, 3);
-  std::string bytes;
-  AppendIndices(quarter, n, &bytes);
-  ASSERT_EQ(bytes[0], 0);
-  EXPECT_LT(8.0 * static_cast<double>(bytes.size()) / static_cast<double>(quarter.size()),
-            3.252 + 0.1);
+  return indices;
+}
+
+// Bits an index, the six bytes of form, count and parameter aside, against log2 of the number of
+// sets: no code is shorter on average.
+TEST(IndexCodingTest, IsWithinATenthOfABitOfTheEntropyFromOneInTenThousandToAQuarter) {
+  const size_t n = size_t{1} << 22;
+  for (const double density : {1e-4, 2e-4, 5e-4, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07,
+                               0.1, 0.14, 0.2, 0.25}) {
+    const auto k = static_cast<size_t>(density * static_cast<double>(n));
+    const auto ln_factorial = [](size_t x) { return std::lgamma(static_cast<double>(x) + 1); };
+    const double bound = (ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k)) /
+                         (std::log(2.0) * static_cast<double>(k));
+    // By chance of the draw the length differs, by less than 2 / sqrt(all indices) bits.
+    size_t indices = 0;
+    size_t bytes = 0;
+    for (uint32_t seed = 0; indices < 12000; ++seed) {
+      std::string payload;
+      AppendIndices(RandomSetOf(k, n, seed), n, &payload);
+      indices += k;
+      bytes += payload.size() - 6;
+    }
+    const double bits = 8.0 * static_cast<double>(bytes) / static_cast<double>(indices);
+    EXPECT_LT(bits, bound + 0.1) << density;
+    EXPECT_GT(bits, bound - 0.02) << density;
+  }
+}
+
+// Bits an index by closed form: gaps of geometric law with m = 2, and the bitmap.
+TEST(IndexCodingTest, FormIsTheShorterOneOnBothSidesOfTheBoundary) {
+  const size_t n = 80000;
+  for (const double density : {0.2501, 0.3, 0.37, 0.39, 0.45, 0.5}) {
+    const auto k = static_cast<size_t>(density * static_cast<double>(n));
+    const double q = 1 - static_cast<double>(k) / static_cast<double>(n);
+    const double rice = 2 + q * q / (1 - q * q);  // b = 1
+    const double bitmap = 1 / (1 - q);
+    std::string payload;
+    AppendIndices(RandomSetOf(k, n, 4), n, &payload);
+    EXPECT_EQ(payload[0], rice < bitmap ? 0 : 1) << density;
+    const double bits = 8.0 * static_cast<double>(payload.size()) / static_cast<double>(k);
+    EXPECT_NEAR(bits, std::min(rice, bitmap), 0.02) << density;
+  }
+}
+
+// Bits of a gap by the grammar: for m = 2^b, and for m = 3 2^(b-1).
+uint64_t CodeLength(uint64_t gap, int parameter) {
+  const int b = parameter % 32;
+  if (parameter < 32) return (gap >> b) + 1 + static_cast<uint64_t>(b);
+  const uint64_t half = uint64_t{1} << (b - 1);
+  const uint64_t rest = gap % (3 * half);
+  return gap / (3 * half) + 1 + (rest < half ? 1 : 2) + static_cast<uint64_t>(b) - 1;
 }
 
 // Against the sum of the code lengths, for every parameter.
@@ -108,19 +141,23 @@ TEST(IndexCodingTest, ParameterIsTheBestForTheBlock) {
         RandomSubset(20000, std::ldexp(0.5, -static_cast<int>(random() % 12)), seed);
     uint64_t best = UINT64_MAX;
     int want = 0;
-    for (int b = 0; b <= 31; ++b) {
+    for (int parameter = 0; parameter < 64; ++parameter) {
+      if (parameter == 32) continue;
       uint64_t bits = 0;
       uint32_t next = 0;
       for (const uint32_t index : indices) {
-        bits += ((index - next) >> b) + 1 + static_cast<uint64_t>(b);
+        bits += CodeLength(index - next, parameter);
         next = index + 1;
       }
       if (bits < best) {
         best = bits;
-        want = b;
+        want = parameter;
       }
     }
-    EXPECT_EQ(BestRiceParameter(indices), want) << indices.size();
+    EXPECT_EQ(BestGapParameter(indices), want) << indices.size();
+    std::string bytes;
+    AppendIndices(indices, 60000, &bytes);
+    EXPECT_EQ(bytes.size(), 6 + (best + 7) / 8);
   }
 }
 
@@ -134,10 +171,17 @@ TEST(IndexCodingTest, GrammarIsWhatTheHeaderSays) {
   ASSERT_TRUE(TakeIndices(20, &rest, &decoded).ok());
   EXPECT_THAT(decoded.indices, testing::ElementsAre(2u, 3u, 9u));
   EXPECT_TRUE(rest.empty());
-  const std::string bitmap = Bytes({1, 0b10000001, 0b00000010});
+  // m = 6 (b = 2): gaps 0, 3, 16 are 1|0|0, 1|10|1, 001|11|0: 1 0 0 1 1 0 1 0 | 0 1 1 1 0.
+  const std::string thirds = Bytes({0, 3, 0, 0, 0, 34, 0b01011001, 0b01110});
+  rest = thirds;
+  const absl::Status status = TakeIndices(30, &rest, &decoded);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_THAT(decoded.indices, testing::ElementsAre(0u, 4u, 21u));
+  EXPECT_TRUE(rest.empty());
+  const std::string bitmap = Bytes({1, 0b10000001, 0b00000011});
   rest = bitmap;
   ASSERT_TRUE(TakeIndices(10, &rest, &decoded).ok());
-  EXPECT_THAT(decoded.indices, testing::ElementsAre(0u, 7u, 9u));
+  EXPECT_THAT(decoded.indices, testing::ElementsAre(0u, 7u, 8u, 9u));
 }
 
 TEST(IndexCodingTest, BadBytesAreRefusedWithTheReason) {
@@ -153,8 +197,11 @@ TEST(IndexCodingTest, BadBytesAreRefusedWithTheReason) {
       {"form 255", Bytes({255}), 20, "form 255 is not known"},
       {"no count", Bytes({0, 1, 0, 0}), 20, "ends within the 5 bytes"},
       {"count beyond the block", Bytes({0, 255, 255, 255, 255, 1, 1}), 20, "4294967295 of 20"},
-      {"count for a bitmap", Bytes({0, 6, 0, 0, 0, 0, 63}), 20, "form 0 with 6 of 20"},
-      {"parameter", Bytes({0, 1, 0, 0, 0, 32, 1}), 20, "parameter 32 is above 31"},
+      {"count for a bitmap", Bytes({0, 8, 0, 0, 0, 0, 255}), 20, "form 0 with 8 of 20"},
+      {"parameter 32", Bytes({0, 1, 0, 0, 0, 32, 1}), 20, "parameter 32 is not one of"},
+      {"parameter 64", Bytes({0, 1, 0, 0, 0, 64, 1}), 20, "parameter 64 is not one of"},
+      {"cut in thirds", Bytes({0, 1, 0, 0, 0, 33, 128}), 20, "ends within index 0 of 1"},
+      {"cut behind thirds", Bytes({0, 1, 0, 0, 0, 63, 0b101}), 20, "ends within index 0 of 1"},
       {"no bits", Bytes({0, 1, 0, 0, 0, 0}), 20, "ends within index 0 of 1"},
       {"zeros only", Bytes({0, 1, 0, 0, 0, 0, 0, 0}), 20, "ends within index 0 of 1"},
       {"cut in low bits", Bytes({0, 1, 0, 0, 0, 31, 1}), 20, "ends within index 0 of 1"},

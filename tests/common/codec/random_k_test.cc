@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // random_k: linear to the bit, the contraction of the paper, nothing but values on the wire.
-#include "common/codec/random_k.h"
-
 #include "common/base/little_endian.h"
 #include "common/random/index_set.h"
 #include "gtest/gtest.h"

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "common/replica/file.h"
+#include "tests/common/replica/test_records.h"
 
 namespace gradwire {
 namespace {
@@ -43,7 +44,7 @@ TEST(JobTest, DefaultsAreThoseOfJobProto) {
   EXPECT_EQ(config.hash_every(), 100U);
   EXPECT_EQ(config.model().logistic().init(), "zeros");
   EXPECT_EQ((*job)->layout.dimension(), 18U);
-  EXPECT_EQ((*job)->codec->id(), v1::CODEC_IDENTITY);
+  EXPECT_EQ((*job)->plans[0].codec->id(), v1::CODEC_IDENTITY);
   EXPECT_EQ((*job)->optimizer->learning_rate(), 0.1F);
   EXPECT_EQ((*job)->perturbation.std, 0);
 }
@@ -72,9 +73,9 @@ TEST(JobTest, LearningRateFollowsAllSchedules) {
                         "optimizer: 'sgd:lr=0.5' schedule: 'linear_warmup:4' "
                         "schedule: 'step_decay:at=8,factor=0.5'");
   ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_EQ((*job)->LearningRateAt(1), 0.125F);
-  EXPECT_EQ((*job)->LearningRateAt(8), 0.5F);
-  EXPECT_EQ((*job)->LearningRateAt(9), 0.25F);
+  EXPECT_EQ(LearningRateAt(**job, 1), 0.125F);
+  EXPECT_EQ(LearningRateAt(**job, 8), 0.5F);
+  EXPECT_EQ(LearningRateAt(**job, 9), 0.25F);
 }
 
 TEST(JobTest, RefusesWithFieldValueAndLimit) {
@@ -92,8 +93,8 @@ TEST(JobTest, RefusesWithFieldValueAndLimit) {
       {kSmall + std::string("codec: 'random_k:0'"), "ratio: 0 is not in (0, 1]"},
       {kSmall + std::string("codec: 'zip'"), "codec: "},
       {kSmall + std::string("optimizer: 'sgd:0'"), "optimizer: \"sgd:0\": lr: 0 is not in ["},
-      {kSmall + std::string("schedule: 'constant' schedule: 'cosine'"),
-       "schedule[1]: \"cosine\": no schedule \"cosine\""},
+      {kSmall + std::string("schedule: 'constant' schedule: 'cosinus'"),
+       "schedule[1]: \"cosinus\": no schedule \"cosinus\""},
       {kSmall + std::string("perturbation: 'gaussian:-1'"),
        "perturbation: \"gaussian:-1\": std: -1 is not in ["},
       {kSmall + std::string("consistency: 7"), "consistency: 7 is not SYNC"},

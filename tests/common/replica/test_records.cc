@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "common/optimizer/learning_rate.h"
 #include "common/random/gaussian.h"
 
 namespace gradwire {
@@ -34,6 +35,10 @@ std::shared_ptr<const Job> MakeTestJob(const std::string& text) {
   return *std::move(job);
 }
 
+float LearningRateAt(const Job& job, uint64_t step) {
+  return LearningRate(job.optimizer->learning_rate(), job.schedule).At(step);
+}
+
 std::vector<float> TestGradient(const Job& job, uint64_t step) {
   std::vector<float> values(job.layout.dimension());
   FillGaussians({.seed = 99, .purpose = Purpose::kBatch, .step = step, .block = 0},
@@ -57,16 +62,16 @@ std::vector<v1::UpdatePart> NextParts(const Replica& replica, absl::Span<const f
     v1::BlockPayload* payload = parts.back().add_blocks();
     payload->set_block(key.block);
     payload->set_payload(
-        EncodeBlock(*job.codec, key, values.subspan(job.layout.block_offset(block), size)));
+        EncodeBlock(*job.plans[block].codec, key, values.subspan(job.layout.block_offset(block), size)));
   }
   for (v1::UpdatePart& part : parts) {
     part.set_version(step);
-    if (part.blocks_size() != 0) part.set_codec(job.codec->id());
+    if (part.blocks_size() != 0) part.set_codec(job.plans[0].codec->id());
   }
   v1::Header* header = parts.back().mutable_header();
   header->set_previous_chain_hash(std::string(AsView(replica.chain_hash())));
-  header->set_learning_rate(job.LearningRateAt(step));
-  header->set_next_learning_rate(job.LearningRateAt(step + 1));
+  header->set_learning_rate(LearningRateAt(job, step));
+  header->set_next_learning_rate(LearningRateAt(job, step + 1));
   if (blocks != 0) header->add_used()->set_incarnation(1);
   return parts;
 }
@@ -79,7 +84,7 @@ std::shared_ptr<const Record> Seal(uint64_t version, const std::vector<v1::Updat
 
 std::shared_ptr<const Record> FirstRecord(const Job& job) {
   v1::UpdatePart part;
-  part.mutable_header()->set_next_learning_rate(job.LearningRateAt(1));
+  part.mutable_header()->set_next_learning_rate(LearningRateAt(job, 1));
   return Seal(0, {part});
 }
 

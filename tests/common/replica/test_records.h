@@ -16,6 +16,9 @@ namespace gradwire {
 // From a job's text; fails the test when it is wrong.
 std::shared_ptr<const Job> MakeTestJob(const std::string& text);
 
+// By the schedules alone, without evaluations.
+float LearningRateAt(const Job& job, uint64_t step);
+
 // Dimension values, normally distributed: a function of `step`.
 std::vector<float> TestGradient(const Job& job, uint64_t step);
 

@@ -11,8 +11,7 @@ namespace {
 void CheckAccumulate(const FuzzCase& fuzz, Accumulator sum) {
   const Accumulator before = sum;
   if (!fuzz.codec->Accumulate(fuzz.key, fuzz.payload, &sum).ok()) {
-    Require(sum.payloads == before.payloads && sum.sums == before.sums &&
-            sum.touched == before.touched);
+    Require(sum.payloads == before.payloads && sum.sums == before.sums && sum.bits == before.bits);
     return;
   }
   Require(sum.payloads == before.payloads + 1);
@@ -21,6 +20,9 @@ void CheckAccumulate(const FuzzCase& fuzz, Accumulator sum) {
   BlockValues mean;
   fuzz.codec->Mean(fuzz.key, sum, &mean);
   Require(IsSound(mean, fuzz.key.size));
+  std::vector<float> state(fuzz.codec->server_state_size(fuzz.key), 0.0f);
+  fuzz.codec->Aggregate(fuzz.key, sum, absl::MakeSpan(state), &mean);
+  Require(IsSound(mean, fuzz.key.size) && AllFinite(state));
   std::string update_bytes;
   fuzz.codec->EncodeUpdate(fuzz.key, mean, &update_bytes);
   Require(update_bytes.size() <= 4 * fuzz.key.size + 64);

@@ -154,7 +154,7 @@ class Fuzzed {
     v1::Gradient message;
     message.set_step(follower_.version() + 1);
     message.set_base_chain_hash(std::string(AsView(follower_.chain_hash())));
-    message.set_codec(job_->codec->id());
+    message.set_codec(job_->plans[0].codec->id());
     return message;
   }
 
@@ -175,7 +175,7 @@ class Fuzzed {
       std::vector<float> values(kDimension, static_cast<float>(choice) - 100.0F);
       const BlockKey key = {
           .seed = job_->config.seed(), .step = message.step(), .block = 0, .size = kDimension};
-      job_->codec->Encode(key, absl::MakeSpan(values), message.add_blocks()->mutable_payload());
+      job_->plans[0].codec->Encode(key, absl::MakeSpan(values), message.add_blocks()->mutable_payload());
     }
     end->set_has_replica_hash(choice % 7 == 1);
     end->set_replica_hash(choice % 2 == 0 ? choice : follower_.Hash());

@@ -60,7 +60,7 @@ inline grpc::Status StayOpen(TrainStreamPair* stream) {
 class SessionTest : public testing::Test {
  protected:
   explicit SessionTest(const TestJob& job = {})
-      : job_(MakeTestJob(job)), maker_(job_->codec->id()), server_(job_) {
+      : job_(MakeTestJob(job)), maker_(job_->plans[0].codec->id()), server_(job_) {
     record0_ = maker_.Next(HeaderFor(1), {});
   }
 

@@ -63,8 +63,8 @@ inline void DecodeInto(const Job& job, const v1::Gradient& message, std::vector<
     const BlockKey key = KeyOf(job, message.step(), block.block());
     Accumulator accumulator;
     BlockValues values;
-    ASSERT_TRUE(job.codec->Accumulate(key, block.payload(), &accumulator).ok());
-    job.codec->Mean(key, accumulator, &values);
+    ASSERT_TRUE(job.plans[0].codec->Accumulate(key, block.payload(), &accumulator).ok());
+    job.plans[0].codec->Mean(key, accumulator, &values);
     const size_t offset = job.layout.block_offset(block.block());
     for (size_t i = 0; i < values.values.size(); ++i) {
       (*sum)[offset + (values.dense ? i : values.indices[i])] += values.values[i];

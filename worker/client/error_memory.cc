@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Implementation of error_memory.h.
+#include "worker/client/error_memory.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "common/kernels/vector.h"
+
+namespace gradwire {
+namespace {
+
+// values += sign * what the payload stands for.
+absl::Status AddDecoded(const Codec& codec, const BlockKey& key, absl::string_view payload,
+                        float sign, absl::Span<float> values) {
+  BlockValues decoded;
+  GRADWIRE_RETURN_IF_ERROR(DecodePayload(codec, key, payload, &decoded));
+  if (decoded.dense) {
+    AddScaled(sign, decoded.values.data(), values.data(), values.size());
+    return absl::OkStatus();
+  }
+  for (size_t i = 0; i < decoded.indices.size(); ++i) {
+    values[decoded.indices[i]] += sign * decoded.values[i];
+  }
+  return absl::OkStatus();
+}
+
+bool Remembers(const BlockPlan& plan) {
+  return plan.feedback != Feedback::kNone;
+}
+
+bool Averages(const BlockPlan& plan) {
+  return plan.traits.momentum || plan.feedback == Feedback::kEf21Sgdm;
+}
+
+}  // namespace
+
+ErrorMemory::ErrorMemory(std::shared_ptr<const Job> job) : job_(std::move(job)) {
+  const auto& plans = job_->plans;
+  if (std::any_of(plans.begin(), plans.end(), Remembers)) memory_.resize(job_->layout.dimension());
+  if (std::any_of(plans.begin(), plans.end(), Averages)) momentum_.resize(job_->layout.dimension());
+}
+
+absl::Span<float> ErrorMemory::BlockOf(std::vector<float>* values, size_t block) const {
+  const Block& range = job_->layout.block(block);
+  return absl::MakeSpan(*values).subspan(range.offset, range.size);
+}
+
+size_t ErrorMemory::FirstNonFinite(float learning_rate, absl::Span<const float> gradient) const {
+  if (memory_.empty()) return gradwire::FirstNonFinite(gradient.data(), gradient.size());
+  for (size_t b = 0; b < job_->layout.blocks(); ++b) {
+    const Block& range = job_->layout.block(b);
+    const BlockPlan& plan = job_->plans[b];
+    const float sign = plan.keeps_mean() ? -1.0f : 1.0f;
+    const float scale = plan.units == Units::kUpdate ? learning_rate : sign;
+    const size_t bad = FirstNonFiniteSum(memory_.data() + range.offset, scale,
+                                         gradient.data() + range.offset, range.size);
+    if (bad != range.size) return range.offset + bad;
+  }
+  return gradient.size();
+}
+
+void ErrorMemory::Prepare(const WorkerStep& step, absl::Span<float> gradient) {
+  for (size_t b = 0; b < job_->layout.blocks(); ++b) {
+    const Block& range = job_->layout.block(b);
+    const BlockPlan& plan = job_->plans[b];
+    if (!Averages(plan)) continue;
+    const absl::Span<float> values = gradient.subspan(range.offset, range.size);
+    const absl::Span<float> momentum = BlockOf(&momentum_, b);
+    if (plan.traits.momentum) plan.codec->Prepare(job_->Key(0, b), step, values, momentum);
+    if (plan.feedback != Feedback::kEf21Sgdm) continue;
+    const float beta = fresh_ ? 1.0f : job_->feedback.beta;
+    for (size_t i = 0; i < values.size(); ++i) {
+      momentum[i] = (1.0f - beta) * momentum[i] + beta * values[i];
+      values[i] = momentum[i];
+    }
+  }
+  fresh_ = false;
+}
+
+void ErrorMemory::Encode(const BlockKey& key, bool flush, absl::Span<float> gradient,
+                         std::string* payload) {
+  const BlockPlan& plan = job_->plans[key.block];
+  const Codec& codec = job_->CodecOf(key.block, flush);
+  if (plan.keeps_mean()) return EncodeDifference(key, gradient, payload);
+  if (!Remembers(plan)) {
+    for (float& value : gradient) value = key.unit * value;
+    codec.Encode(key, gradient, payload);
+    return;
+  }
+  const absl::Span<float> residual = BlockOf(&memory_, key.block);
+  AddScaled(key.unit, gradient.data(), residual.data(), residual.size());
+  codec.Encode(key, residual, payload);
+  if (!plan.traits.momentum) return;
+  const absl::Span<float> momentum = BlockOf(&momentum_, key.block);
+  if (flush) {
+    std::fill(momentum.begin(), momentum.end(), 0.0f);
+  } else {
+    codec.Sent(key, *payload, momentum);
+  }
+}
+
+void ErrorMemory::EncodeDifference(const BlockKey& key, absl::Span<float> gradient,
+                                   std::string* payload) {
+  const Codec& codec = *job_->plans[key.block].codec;
+  const absl::Span<float> sent = BlockOf(&memory_, key.block);
+  Subtract(sent.data(), gradient.data(), gradient.size());
+  codec.Encode(key, gradient, payload);
+  // The codec's own payload decodes; h grows by the bits that the server adds.
+  (void)AddDecoded(codec, key, *payload, 1.0f, sent);
+}
+
+absl::Status ErrorMemory::TakeBack(const BlockKey& key, bool flush, absl::string_view payload) {
+  const BlockPlan& plan = job_->plans[key.block];
+  if (!Remembers(plan)) return absl::OkStatus();
+  return AddDecoded(job_->CodecOf(key.block, flush), key, payload, plan.keeps_mean() ? -1.0f : 1.0f,
+                    BlockOf(&memory_, key.block));
+}
+
+void ErrorMemory::Reset() {
+  std::fill(memory_.begin(), memory_.end(), 0.0f);
+  std::fill(momentum_.begin(), momentum_.end(), 0.0f);
+  fresh_ = true;
+}
+
+}  // namespace gradwire

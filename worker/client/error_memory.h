@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a worker remembers of gradients it could not send whole, and the encoding around it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "common/codec/codec.h"
+#include "common/replica/job.h"
+
+namespace gradwire {
+
+// By block, as its plan says, g being the gradient (with noise, and the codec's momentum):
+//
+//   none       send C(u g)
+//   classic    p = e + u g; send c = C(p); e = p - c              (Seide et al. 2014)
+//   ef21       send c = C(g - h); h += c                          (Richtarik et al. 2021)
+//   ef21_sgdm  v = (1 - beta) v + beta g; send c = C(v - h); h += c   (Fatkhullin et al. 2023)
+//
+// u is the learning rate where payloads are in update units, else 1; v is g at the first step
+// after a reset.  A flush sends p of the classic blocks as it is.  Not thread-safe.
+class ErrorMemory {
+ public:
+  explicit ErrorMemory(std::shared_ptr<const Job> job);
+
+  // The first coordinate of the gradient that is not finite, or would not be together with
+  // what is remembered; or dimension().  u of each block's plan.
+  size_t FirstNonFinite(float learning_rate, absl::Span<const float> gradient) const;
+
+  // Turns a finite gradient into what is encoded: the codecs' momenta.
+  void Prepare(const WorkerStep& step, absl::Span<float> gradient);
+
+  // Of one block.  `key` has rank, unit and basis; `gradient` is the block's, taken as scratch.
+  void Encode(const BlockKey& key, bool flush, absl::Span<float> gradient, std::string* payload);
+
+  // The server did not use the block's payload.
+  absl::Status TakeBack(const BlockKey& key, bool flush, absl::string_view payload);
+
+  void Reset();
+  bool fresh() const { return fresh_; }  // nothing was sent since the last reset
+
+  // e or h: dimension() values, or none when no block remembers anything.
+  absl::Span<const float> residual() const { return memory_; }
+
+ private:
+  absl::Span<float> BlockOf(std::vector<float>* values, size_t block) const;
+  void EncodeDifference(const BlockKey& key, absl::Span<float> gradient, std::string* payload);
+
+  const std::shared_ptr<const Job> job_;
+  std::vector<float> memory_;
+  std::vector<float> momentum_;  // of codecs, and v of ef21_sgdm
+  bool fresh_ = true;            // no step since the last reset
+};
+
+}  // namespace gradwire
