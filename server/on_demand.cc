@@ -49,6 +49,7 @@ float OnDemand::Scale(uint64_t step) const {
                          .step = step,
                          .block = std::numeric_limits<uint32_t>::max()};
   const double uniform = (static_cast<double>(RandomWords(key, 0)[0]) + 0.5) / 4294967296.0;
+  if (squares == 0) return 0;  // one coordinate, and its normal is 0
   const auto dimension = static_cast<double>(job_->layout.dimension());
   // The result stands in the record: this pow need not be the same elsewhere.
   return static_cast<float>(job_->perturbation.radius * std::pow(uniform, 1 / dimension) /

@@ -61,9 +61,11 @@ bool ResetRule::IsDue(uint64_t step) const {
 }
 
 // EF21's mean is that of the workers' memories: one that is new, or gone, is not in it or still.
+// It stays only while the step's members are those whose payloads were used, and the next ones.
 bool ResetRule::MeanIsLost(const Round& round, const v1::Header& header) const {
   if (!job_->keeps_mean || header.finished()) return false;
-  bool same = header.members_size() == header.used_size();
+  bool same = header.members_size() == header.used_size() &&
+              round.members() == static_cast<size_t>(header.used_size());
   for (int i = 0; same && i < header.used_size(); ++i) {
     same = header.members(i).rank() == header.used(i).rank() &&
            header.members(i).incarnation() == header.used(i).incarnation();

@@ -54,7 +54,8 @@ class Round {
   bool complete() const;
 
   uint64_t step() const { return step_; }
-  std::vector<v1::Contributor> used() const;  // in rank order
+  size_t members() const { return slots_.size(); }  // that it was opened with
+  std::vector<v1::Contributor> used() const;        // in rank order
   std::vector<v1::Member> abstained() const;
   bool any_fresh_memory() const;                       // GradientEnd.fresh_memory of a used one
   double loss() const;                                 // mean of the used payloads', by samples

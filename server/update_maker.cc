@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -23,7 +24,10 @@ class PartWriter {
   explicit PartWriter(uint64_t version) : version_(version) { Clear(); }
 
   void Add(uint32_t block, v1::CodecId codec, std::string payload) {
-    if (bytes_ > 0 && bytes_ + payload.size() > kMaxPayloadBytesPerMessage) Flush();
+    if (part_.blocks_size() == kMaxBlocksPerMessage ||
+        (bytes_ > 0 && bytes_ + payload.size() > kMaxPayloadBytesPerMessage)) {
+      Flush();
+    }
     bytes_ += payload.size();
     made_.payload_bytes += payload.size();
     AddBlock(block, codec, std::move(payload), &part_);
@@ -103,7 +107,8 @@ double UpdateMaker::Norm(const Round& round, float learning_rate) const {
   for (size_t block = 0; block < round.blocks(); ++block) {
     round.codec(block).Mean(round.key(block), round.sum(block), &mean);
     const double unit = UnitOf(job_->plans[block], learning_rate);
-    if (unit > 0) squares += SumOfSquares(mean.values.data(), mean.values.size()) / (unit * unit);
+    if (unit == 0) return std::numeric_limits<double>::infinity();
+    squares += SumOfSquares(mean.values.data(), mean.values.size()) / (unit * unit);
   }
   return std::sqrt(squares);
 }

@@ -32,7 +32,8 @@ class UpdateMaker {
  public:
   explicit UpdateMaker(std::shared_ptr<const Job> job);
 
-  // The norm of the mean of the round's payloads over all blocks, in gradient units.
+  // The norm of the mean of the round's payloads over all blocks, in gradient units.  Infinite
+  // when the learning rate is 0 and payloads have it in them: nothing is small then.
   double Norm(const Round& round, float learning_rate) const;
 
   // The mean of the round's payloads, clipped, with the perturbation that is drawn here, encoded.

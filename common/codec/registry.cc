@@ -21,7 +21,9 @@
   CODEC(OneBit)                \
   CODEC(Qsgd)                  \
   CODEC(Terngrad)              \
-  CODEC(TwoBit)
+  CODEC(TwoBit)                \
+  CODEC(CountSketch)           \
+  CODEC(Powersgd)
 
 namespace gradwire {
 

@@ -15,7 +15,6 @@
 // Only with classic error feedback.  Not linear.
 #include <algorithm>
 #include <array>
-#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/float_environment.h"
@@ -59,8 +58,9 @@ class TwoBit final : public DenseAggregateCodec {
       const size_t n = std::min(kDenseRun, key.size - first);
       for (size_t i = 0; i < n; ++i) {
         const float value = values[first + i];
-        const int code = value >= threshold ? 1 : value <= -threshold ? 2 : 0;
-        codes[i] = static_cast<uint8_t>(code);
+        const int above = value >= threshold ? 1 : 0;
+        const int below = value <= -threshold ? 1 : 0;
+        codes[i] = static_cast<uint8_t>(above | (below & ~above) << 1);
       }
       PackCodes(codes.data(), kWidth, out + CodeBytes(first), n);
     }

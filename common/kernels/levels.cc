@@ -41,23 +41,38 @@ void RoundToLevels(const float* x, const uint32_t* words, float norm, int levels
 }
 
 void PackCodes(const uint8_t* codes, int width, uint8_t* bytes, size_t n) {
+  const size_t size = BytesOf(n, width);
   for (size_t i = 0; i < n; i += kGroup) {
-    const size_t count = std::min(kGroup, n - i);
     uint64_t word = 0;
-    for (size_t j = 0; j < count; ++j)
-      word |= uint64_t{codes[i + j]} << (j * static_cast<size_t>(width));
-    std::memcpy(bytes + BytesOf(i, width), &word, BytesOf(count, width));
+    if (i + kGroup <= n) {
+      for (size_t j = kGroup; j-- > 0;) word = word << width | codes[i + j];
+    } else {
+      for (size_t j = n; j-- > i;) word = word << width | codes[j];
+    }
+    // A whole word where there is room for one: the next group overwrites what is too much.
+    const size_t at = BytesOf(i, width);
+    if (at + sizeof(word) <= size) {
+      std::memcpy(bytes + at, &word, sizeof(word));
+    } else {
+      std::memcpy(bytes + at, &word, BytesOf(std::min(kGroup, n - i), width));
+    }
   }
 }
 
 void UnpackCodes(const uint8_t* bytes, int width, uint8_t* codes, size_t n) {
   const uint64_t mask = (uint64_t{1} << width) - 1;
+  const size_t size = BytesOf(n, width);
   for (size_t i = 0; i < n; i += kGroup) {
-    const size_t count = std::min(kGroup, n - i);
+    const size_t at = BytesOf(i, width);
     uint64_t word = 0;
-    std::memcpy(&word, bytes + BytesOf(i, width), BytesOf(count, width));
-    for (size_t j = 0; j < count; ++j) {
-      codes[i + j] = static_cast<uint8_t>(word & mask);
+    if (at + sizeof(word) <= size) {
+      std::memcpy(&word, bytes + at, sizeof(word));
+    } else {
+      std::memcpy(&word, bytes + at, BytesOf(std::min(kGroup, n - i), width));
+    }
+    const size_t end = std::min(i + kGroup, n);
+    for (size_t j = i; j < end; ++j) {
+      codes[j] = static_cast<uint8_t>(word & mask);
       word >>= width;
     }
   }

@@ -14,6 +14,10 @@
 namespace gradwire {
 namespace {
 
+// Every rule is held against every tensor.
+constexpr int kMaxRules = 1000;
+constexpr size_t kMaxPatternBytes = 200;  // as tensors' names
+
 absl::Status Wrong(absl::string_view field, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat(field, ": ", what));
 }
@@ -70,10 +74,14 @@ absl::StatusOr<BlockPlan> PlanFor(const Codec& codec, absl::string_view spec,
   plan.compress_down = options.downlink == DownlinkChoice::kCompressed ||
                        (options.downlink == DownlinkChoice::kAuto && !plan.traits.compact);
   if (plan.traits.lossless || plan.traits.unit_free) plan.compress_down = false;
-  if (options.clip.kind != Clip::Kind::kNone && (plan.keeps_mean() || plan.traits.unit_free)) {
-    return Wrong("clip", absl::StrCat("the aggregate of codec ", spec,
-                                      " is no gradient (signs, or differences by EF21) and cannot "
-                                      "be clipped; choose none"));
+  const bool clips = options.clip.kind != Clip::Kind::kNone;
+  const bool looks_at_norm = options.perturbation.kind == Perturbation::Kind::kOnDemand;
+  if ((clips || looks_at_norm) && (plan.keeps_mean() || plan.traits.unit_free)) {
+    return Wrong(clips ? "clip" : "perturbation",
+                 absl::StrCat("the aggregate of codec ", spec,
+                              " is no gradient (signs, or differences by EF21) and ",
+                              clips ? "cannot be clipped; choose none"
+                                    : "its norm says nothing; choose none, gaussian or sphere"));
   }
   if (!plan.keeps_mean()) return plan;
   if (options.downlink == DownlinkChoice::kCompressed) {
@@ -91,9 +99,17 @@ absl::StatusOr<CodecChoice> ChooseCodecs(const v1::JobConfig& config, const Layo
   GRADWIRE_RETURN_IF_ERROR(CodecIndex("codec", config.codec(), &choice).status());
   choice.of_tensor.assign(layout.tensors().size(), 0);
   std::vector<bool> decided(layout.tensors().size(), false);
+  if (config.tensors_size() > kMaxRules) {
+    return Wrong("tensors", absl::StrCat(config.tensors_size(), " rules are more than ", kMaxRules,
+                                         "; use patterns, as in \"*.bias\""));
+  }
   for (int r = 0; r < config.tensors_size(); ++r) {
     const v1::TensorRule& rule = config.tensors(r);
     const std::string field = absl::StrCat("tensors[", r, "]");
+    if (rule.name().size() > kMaxPatternBytes) {
+      return Wrong(absl::StrCat(field, ".name"),
+                   absl::StrCat(rule.name().size(), " bytes are more than ", kMaxPatternBytes));
+    }
     GRADWIRE_ASSIGN_OR_RETURN(const size_t index,
                               CodecIndex(absl::StrCat(field, ".codec"), rule.codec(), &choice));
     bool fits = false;

@@ -25,10 +25,9 @@ absl::Status InField(absl::string_view field, const absl::Status& status) {
 // Choices at their defaults leave no trace in the text: a job's hash is the same as before they
 // were there to choose.
 uint64_t SchemaHash(const Job& job) {
-  std::string text =
-      absl::StrCat("gradwire ", kApplyRevision, "\nseed ", job.config.seed(), "\ncodec ",
-                   job.codecs.specs.front(), "\noptimizer ",
-                   CanonicalSpec(job.config.optimizer(), OptimizerRegistry()), "\n");
+  std::string text = absl::StrCat("gradwire ", kApplyRevision, "\nseed ", job.config.seed(),
+                                  "\ncodec ", job.codecs.specs.front(), "\noptimizer ",
+                                  CanonicalSpec(job.config.optimizer(), OptimizerRegistry()), "\n");
   for (const TensorSpec& tensor : job.layout.tensors()) {
     absl::StrAppend(&text, tensor.name, " [", absl::StrJoin(tensor.shape, ","), "] ", tensor.init,
                     "\n");
@@ -38,7 +37,8 @@ uint64_t SchemaHash(const Job& job) {
     if (codec != 0) absl::StrAppend(&text, "tensor ", i, " codec ", job.codecs.specs[codec], "\n");
   }
   if (!job.feedback.automatic) {
-    absl::StrAppend(&text, "feedback ", job.config.error_feedback(), "\n");
+    absl::StrAppend(&text, "feedback ", static_cast<int>(job.feedback.kind), " ", job.feedback.beta,
+                    "\n");
   }
   for (size_t block = 0; block < job.plans.size(); ++block) {
     if (job.plans[block].compress_down) absl::StrAppend(&text, "down ", block, "\n");

@@ -22,15 +22,21 @@ absl::Status Damaged(uint64_t version, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("record ", version, ": ", what));
 }
 
-absl::Status CheckHeader(const Record& record, const v1::Header& header) {
+absl::Status CheckHeader(const Job& job, const Record& record, const v1::Header& header) {
   for (const float rate : {header.learning_rate(), header.next_learning_rate()}) {
     if (!std::isfinite(rate)) {
       return Damaged(record.version, absl::StrCat("learning rate ", rate, " is not finite"));
     }
   }
-  if (!std::isfinite(header.perturbation_scale())) {
-    return Damaged(record.version, absl::StrCat("perturbation scale ", header.perturbation_scale(),
-                                                " is not finite"));
+  const float scale = header.perturbation_scale();
+  if (!std::isfinite(scale)) {
+    return Damaged(record.version, absl::StrCat("perturbation scale ", scale, " is not finite"));
+  }
+  const bool on_demand = job.perturbation.kind == Perturbation::Kind::kOnDemand;
+  if (scale != 0 && (!on_demand || header.used_size() == 0)) {
+    return Damaged(record.version,
+                   absl::StrCat("perturbation scale ", scale, ": only an update with payloads, of ",
+                                "a job with perturbation on_demand, has one"));
   }
   if (record.version == 0 && header.used_size() != 0) {
     return Damaged(0, "the first record has no update, but names contributors");
@@ -139,7 +145,7 @@ absl::Status Replica::CheckParts(const Record& record, std::vector<v1::UpdatePar
         absl::StrCat("record ", next, " is of another history: it does not follow chain hash ",
                      HashText(chain_hash_), "; take a snapshot of the server's"));
   }
-  return CheckHeader(record, header);
+  return CheckHeader(*job_, record, header);
 }
 
 // Every block once, in order, with its codec and a payload that decodes.

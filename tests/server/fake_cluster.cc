@@ -86,8 +86,9 @@ std::vector<v1::Gradient> MakePayload(const Job& job, uint64_t step, absl::strin
                           .size = job.layout.block_size(block)};
     v1::BlockPayload* added = messages.back().add_blocks();
     added->set_block(key.block);
-    job.plans[0].codec->Encode(key, absl::MakeSpan(values).subspan(job.layout.block_offset(block), key.size),
-                      added->mutable_payload());
+    job.plans[0].codec->Encode(
+        key, absl::MakeSpan(values).subspan(job.layout.block_offset(block), key.size),
+        added->mutable_payload());
   }
   v1::GradientEnd* end = messages.back().mutable_end();
   end->set_samples(1);

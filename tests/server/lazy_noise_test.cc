@@ -202,6 +202,63 @@ TEST(LazyNoiseTest, WithoutAPerturbationOfItsOwnNothingIsTouched) {
   }
 }
 
+// With a residual that is dropped goes the noise in it: what was gathered before counts no more.
+TEST(LazyNoiseTest, AResetForgetsWhatWasGathered) {
+  const auto job =
+      NoisyJob("codec: 'random_k:0.1' optimizer: 'sgd:lr=1' perturbation: 'gaussian:std=1'");
+  LazyNoise noise(job);
+  std::vector<double> gathered(kDimension, 0.0);
+  double chi_square = 0;
+  double n = 0;
+  for (uint64_t step = 1; step <= 600; ++step) {
+    const BlockKey key = {.seed = 5, .step = step, .block = 0, .size = kDimension};
+    BlockValues mean = ZeroMean(*job, key);
+    noise.BeginStep(1);
+    noise.AddTo(key, 0, &mean);
+    for (double& g : gathered) g += 1;
+    for (size_t i = 0; i < mean.values.size(); ++i) {
+      double& age = gathered[mean.indices[i]];
+      chi_square += std::pow(double{mean.values[i]}, 2) / age;
+      n += 1;
+      age = 0;
+    }
+    if (step % 3 != 0) continue;
+    noise.Forget();
+    std::fill(gathered.begin(), gathered.end(), 0.0);
+  }
+  // Without the reset ages would be 10 in the mean, here they are 2.
+  EXPECT_LT(std::abs(chi_square - n), 4 * std::sqrt(2 * n));
+}
+
+// A flush is dense: every coordinate gets what it has gathered, and nothing is left.
+TEST(LazyNoiseTest, AFlushDrawsForEveryCoordinate) {
+  const auto job =
+      NoisyJob("codec: 'random_k:0.1' optimizer: 'sgd:lr=1' perturbation: 'gaussian:std=1'");
+  LazyNoise noise(job);
+  std::vector<double> gathered(kDimension, 0.0);
+  for (uint64_t step = 1; step <= 20; ++step) {
+    const BlockKey key = {.seed = 5, .step = step, .block = 0, .size = kDimension};
+    BlockValues mean = ZeroMean(*job, key);
+    noise.BeginStep(1);
+    noise.AddTo(key, 0, &mean);
+    for (double& g : gathered) g += 1;
+    for (const uint32_t index : mean.indices) gathered[index] = 0;
+  }
+  const BlockKey key = {.seed = 5, .step = 21, .block = 0, .size = kDimension};
+  BlockValues all = {.dense = true, .indices = {}, .values = std::vector<float>(kDimension, 0.0f)};
+  noise.BeginStep(1);
+  noise.AddTo(key, 0, &all);
+  double chi_square = 0;
+  for (size_t i = 0; i < kDimension; ++i) {
+    chi_square += std::pow(double{all.values[i]}, 2) / (gathered[i] + 1);
+  }
+  EXPECT_LT(std::abs(chi_square - kDimension), 4 * std::sqrt(2.0 * kDimension));
+  std::vector<float> none(kDimension, 0.0f);
+  BlockValues again = {.dense = true, .indices = {}, .values = none};
+  noise.AddTo(key, 0, &again);  // no step between: nothing has gathered
+  EXPECT_EQ(again.values, none);
+}
+
 TEST(LazyNoiseTest, IsAFunctionOfSeedStepAndBlock) {
   const auto job =
       NoisyJob("codec: 'random_k:0.1' optimizer: 'sgd:lr=1' perturbation: 'gaussian:std=1'");

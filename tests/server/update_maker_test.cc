@@ -5,7 +5,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "absl/strings/str_cat.h"
+#include "common/replica/block_codec.h"
 #include "common/rpc/limits.h"
 #include "tests/common/replica/test_records.h"
 #include "tests/server/fake_cluster.h"
@@ -98,8 +101,8 @@ TEST(UpdateMakerTest, PartsFitIntoMessagesAndOnlyTheLastHasTheHeader) {
     for (size_t i = 0; i < c.members; ++i) {
       header.add_members()->set_id(absl::StrCat(i, std::string(200, 'n')));
     }
-    const auto made = UpdateMaker(job).Make(CompleteRound(job, {std::vector<float>(c.dimension, 1.0f)}),
-                                 header);
+    const auto made =
+        UpdateMaker(job).Make(CompleteRound(job, {std::vector<float>(c.dimension, 1.0f)}), header);
     ASSERT_TRUE(made.ok()) << made.status();
     EXPECT_EQ(made->parts.size(), c.parts);
     for (size_t i = 0; i < made->parts.size(); ++i) {
@@ -131,7 +134,8 @@ TEST(UpdateMakerTest, ReplicasTakeWhatItMakes) {
 
 TEST(UpdateMakerTest, WithoutPerturbationOfNothingComesExactlyNothing) {
   const auto job = MakerJob(1000, "codec: 'random_k:0.1'");
-  const auto made = UpdateMaker(job).Make(CompleteRound(job, {std::vector<float>(1000, 0.0f), std::vector<float>(1000, 0.0f)}),
+  const auto made = UpdateMaker(job).Make(
+      CompleteRound(job, {std::vector<float>(1000, 0.0f), std::vector<float>(1000, 0.0f)}),
       HeaderAt(*job));
   ASSERT_TRUE(made.ok());
   const auto record = MakeRecord(1, made->parts);
@@ -142,11 +146,114 @@ TEST(UpdateMakerTest, WhatIsNotFiniteIsNeverMade) {
   const auto job = MakerJob(kBlockSize + 1000, "perturbation: 'gaussian:std=1'");
   v1::Header header = HeaderAt(*job);
   header.set_learning_rate(3e38f);  // the noise alone overflows
-  const auto made = UpdateMaker(job).Make(CompleteRound(job, {std::vector<float>(kBlockSize + 1000, 0.0f)}), header);
+  const auto made = UpdateMaker(job).Make(
+      CompleteRound(job, {std::vector<float>(kBlockSize + 1000, 0.0f)}), header);
   EXPECT_EQ(made.status().code(), absl::StatusCode::kOutOfRange);
   for (const char* part : {"step 1", "block 0", "w[", "lower the learning rate"}) {
     EXPECT_THAT(std::string(made.status().message()), HasSubstr(part));
   }
+}
+
+// torch.nn.utils: clip_grad_norm_ multiplies by limit / (norm + 1e-6) when that is below 1,
+// clip_grad_value_ cuts each coordinate; both in gradient units, whatever the payload is in.
+TEST(UpdateMakerTest, ClipsTheAggregateInGradientUnits) {
+  constexpr float kRate = 0.1f;
+  const std::vector<float> gradient = {3, -4, 0, 12};  // of norm 13
+  struct Case {
+    const char* clip;
+    std::vector<double> want;
+  };
+  const double by_norm = 6.5 / (13 + 1e-6);
+  const Case cases[] = {
+      {"none", {3, -4, 0, 12}},      {"norm:6.5", {3 * by_norm, -4 * by_norm, 0, 12 * by_norm}},
+      {"norm:13.1", {3, -4, 0, 12}}, {"value:3.5", {3, -3.5, 0, 3.5}},
+      {"value:12", {3, -4, 0, 12}},
+  };
+  for (const Case& c : cases) {
+    for (const char* optimizer : {"sgd:lr=0.1", "sgd:lr=0.1,momentum=0.9"}) {
+      SCOPED_TRACE(absl::StrCat(c.clip, " ", optimizer));
+      const auto job =
+          MakerJob(4, absl::StrCat("clip: '", c.clip, "' optimizer: '", optimizer, "'"));
+      const double unit = job->optimizer->units() == Units::kUpdate ? kRate : 1;
+      // Two workers whose mean is the gradient.
+      std::vector<std::vector<float>> payloads(2);
+      for (const float g : gradient) {
+        payloads[0].push_back(static_cast<float>(unit * (g + 1)));
+        payloads[1].push_back(static_cast<float>(unit * (g - 1)));
+      }
+      UpdateMaker maker(job);
+      const Round round = CompleteRound(job, payloads);
+      EXPECT_NEAR(maker.Norm(round, kRate), 13, 1e-5);
+      const auto made = maker.Make(round, HeaderAt(*job));
+      ASSERT_TRUE(made.ok()) << made.status();
+      const auto values = PayloadValues(RecordPayloads(*MakeRecord(1, made->parts))[0]);
+      for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(values[i], unit * c.want[i], 1e-5) << i;
+    }
+  }
+}
+
+TEST(UpdateMakerTest, TheNormIsOfAllBlocks) {
+  const auto job = MakerJob(kBlockSize + 9, "clip: 'norm:1' optimizer: 'sgd:lr=0.5'");
+  std::vector<float> payload(kBlockSize + 9, 0.0f);
+  payload[5] = 1.5f;
+  payload[kBlockSize + 3] = -2;  // in units of 0.5: a gradient of norm 5
+  const auto made = UpdateMaker(job).Make(CompleteRound(job, {payload}), HeaderAt(*job));
+  ASSERT_TRUE(made.ok());
+  const auto payloads = RecordPayloads(*MakeRecord(1, made->parts));
+  EXPECT_NEAR(PayloadValues(payloads[0])[5], 0.3, 1e-6);
+  EXPECT_NEAR(PayloadValues(payloads[1])[3], -0.4, 1e-6);
+}
+
+// At a learning rate of 0 (a schedule's end) an update has no gradient in it that could be small.
+TEST(UpdateMakerTest, WithoutALearningRateTheNormIsInfiniteAndEveryClipIsToNothing) {
+  for (const char* clip : {"norm:1", "value:1"}) {
+    SCOPED_TRACE(clip);
+    const auto job = MakerJob(4, absl::StrCat("clip: '", clip, "'"));
+    const Round round = CompleteRound(job, {{1, 2, 3, 4}});
+    UpdateMaker maker(job);
+    EXPECT_EQ(maker.Norm(round, 0), std::numeric_limits<double>::infinity());
+    v1::Header header = HeaderAt(*job);
+    header.set_learning_rate(0);
+    const auto made = maker.Make(round, header);
+    ASSERT_TRUE(made.ok()) << made.status();
+    for (const float value : PayloadValues(RecordPayloads(*MakeRecord(1, made->parts))[0])) {
+      EXPECT_EQ(value, 0.0f);
+    }
+  }
+}
+
+// As many tensors as there may be, whose codecs take turns: each is a block, and messages stay
+// short.
+TEST(UpdateMakerTest, ManySmallBlocksFitIntoMessages) {
+  constexpr int kTensors = kMaxTensors;
+  std::string text = "codec: 'identity' tensors { name: '*1' codec: 'random_k:0.5' } steps: 9 ";
+  absl::StrAppend(&text, "model { tensors { ");
+  for (int i = 0; i < kTensors; ++i) {
+    absl::StrAppend(&text, "tensor { name: '", i, i % 2, "' shape: 1 } ");
+  }
+  const auto job = MakeTestJob(text + "} }");
+  ASSERT_EQ(job->layout.blocks(), static_cast<size_t>(kTensors));
+  Round round(job);
+  round.Open(1, std::vector<v1::Member>(1));
+  v1::Gradient message;
+  std::vector<float> value(1, 2.0f);
+  for (uint32_t b = 0; b < kTensors; ++b) {
+    std::string payload;
+    job->plans[b].codec->Encode(job->Key(1, b), absl::MakeSpan(value), &payload);
+    gradwire::AddBlock(b, job->plans[b].codec->id(), payload, &message);
+    value[0] = 2;
+  }
+  message.mutable_end();
+  ASSERT_TRUE(round.Add(0, 0, message).ok());
+  v1::Header header = HeaderAt(*job);
+  Replica replica(job);
+  ASSERT_TRUE(replica.Apply(*FirstRecord(*job)).ok());
+  header.set_previous_chain_hash(std::string(AsView(replica.chain_hash())));
+  const auto made = UpdateMaker(job).Make(round, header);
+  ASSERT_TRUE(made.ok()) << made.status();
+  for (const std::string& part : made->parts) EXPECT_LE(part.size() + 16, kMaxMessageBytes);
+  ASSERT_TRUE(replica.Apply(*MakeRecord(1, made->parts)).ok());
+  for (const float parameter : replica.parameters()) ASSERT_EQ(parameter, -2.0f);
 }
 
 TEST(UpdateMakerTest, AnEmptyUpdateHasTheHeaderAlone) {

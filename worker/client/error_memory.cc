@@ -3,6 +3,7 @@
 #include "worker/client/error_memory.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "common/base/status_macros.h"
@@ -26,8 +27,16 @@ absl::Status AddDecoded(const Codec& codec, const BlockKey& key, absl::string_vi
   return absl::OkStatus();
 }
 
-bool Remembers(const BlockPlan& plan) {
-  return plan.feedback != Feedback::kNone;
+bool Remembers(const BlockPlan& plan) { return plan.feedback != Feedback::kNone; }
+
+// The first i for which scale * values[i] is NaN or infinite, or their number.
+size_t FirstNonFiniteProduct(float scale, absl::Span<const float> values) {
+  size_t i = FirstNonFinite(values.data(), values.size());
+  if (std::abs(scale) <= 1) return i;
+  const auto* const end = values.begin() + i;
+  return static_cast<size_t>(
+      std::find_if(values.begin(), end, [scale](float x) { return !std::isfinite(scale * x); }) -
+      values.begin());
 }
 
 bool Averages(const BlockPlan& plan) {
@@ -48,14 +57,15 @@ absl::Span<float> ErrorMemory::BlockOf(std::vector<float>* values, size_t block)
 }
 
 size_t ErrorMemory::FirstNonFinite(float learning_rate, absl::Span<const float> gradient) const {
-  if (memory_.empty()) return gradwire::FirstNonFinite(gradient.data(), gradient.size());
   for (size_t b = 0; b < job_->layout.blocks(); ++b) {
     const Block& range = job_->layout.block(b);
     const BlockPlan& plan = job_->plans[b];
     const float sign = plan.keeps_mean() ? -1.0f : 1.0f;
     const float scale = plan.units == Units::kUpdate ? learning_rate : sign;
-    const size_t bad = FirstNonFiniteSum(memory_.data() + range.offset, scale,
-                                         gradient.data() + range.offset, range.size);
+    const absl::Span<const float> values = gradient.subspan(range.offset, range.size);
+    const size_t bad = Remembers(plan) ? FirstNonFiniteSum(memory_.data() + range.offset, scale,
+                                                           values.data(), range.size)
+                                       : FirstNonFiniteProduct(scale, values);
     if (bad != range.size) return range.offset + bad;
   }
   return gradient.size();

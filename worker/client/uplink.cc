@@ -81,6 +81,7 @@ void Uplink::AddNoise(uint64_t step, absl::Span<float> gradient) const {
       squares += SquaredNormals(job_->Key(step, block), Purpose::kPerturbation);
     }
     const auto dimension = static_cast<double>(gradient.size());
+    if (squares == 0) return;  // one coordinate, and its normal is 0
     scale = static_cast<float>(double{noise.std} * std::sqrt(dimension / squares));
   }
   for (uint32_t block = 0; block < job_->layout.blocks(); ++block) {
@@ -95,10 +96,10 @@ std::string Uplink::WhatIsNotFinite(const OpenStep& open, absl::Span<const float
   const size_t bad = memory_.FirstNonFinite(open.learning_rate, gradient);
   if (bad == gradient.size()) return "";
   const absl::Span<const float> memory = residual();
-  const std::string with =
-      memory.empty() ? "" : absl::StrCat(" (with a residual of ", memory[bad], ")");
+  const float remembered = memory.empty() ? 0.0f : memory[bad];
   return absl::StrCat("the gradient at ", job_->layout.CoordinateName(bad), " is ", gradient[bad],
-                      with, ", not finite");
+                      " (with a residual of ", remembered, ", at a learning rate of ",
+                      open.learning_rate, "), not finite");
 }
 
 void Uplink::EncodeBlocks(const OpenStep& open, absl::Span<float> gradient) {
@@ -111,7 +112,8 @@ void Uplink::EncodeBlocks(const OpenStep& open, absl::Span<float> gradient) {
     std::string payload;
     memory_.Encode(key, open.flush, gradient.subspan(range.offset, range.size), &payload);
     v1::Gradient* message = held_.back().mutable_gradient();
-    if (message_bytes > 0 && message_bytes + payload.size() > kMaxPayloadBytesPerMessage) {
+    if (message->blocks_size() == kMaxBlocksPerMessage ||
+        (message_bytes > 0 && message_bytes + payload.size() > kMaxPayloadBytesPerMessage)) {
       message = NewMessage(open);
       message_bytes = 0;
     }

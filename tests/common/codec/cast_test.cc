@@ -16,7 +16,7 @@ struct Format {
   double greatest;
 };
 
-const Format kFormats[] = {{"bf16", 8, -126, 0x1.FEp127}, {"fp16", 11, -14, 65504}};
+constexpr Format kFormats[] = {{"bf16", 8, -126, 0x1.FEp127}, {"fp16", 11, -14, 65504}};
 
 // The value of the format that is nearest to x, of two equally near the even one; in double.
 double Nearest(const Format& format, double x) {

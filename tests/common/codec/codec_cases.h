@@ -74,6 +74,10 @@ inline const std::vector<CodecCase>& CodecCases() {
       {.spec = "terngrad:clip=0,block=64"},
       {.spec = "two_bit"},
       {.spec = "two_bit:tau=0.5"},
+      {.spec = "count_sketch", .sums_decoded = false},
+      {.spec = "count_sketch:rows=5,ratio=0.2,k=0.6,left=subtract", .sums_decoded = false},
+      {.spec = "powersgd", .update_rounding = CodecCase::kAny, .sums_decoded = false},
+      {.spec = "powersgd:3", .update_rounding = CodecCase::kAny, .sums_decoded = false},
   };
   return *cases;
 }

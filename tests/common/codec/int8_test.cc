@@ -77,6 +77,7 @@ TEST(Int8Test, ErrorIsATwelfthOfASquaredStepAndWithinTheDocumentedBound) {
   }
   EXPECT_NEAR(sum / n, 1.0 / 12, 3 * std::sqrt(1.0 / 180 / n));
   EXPECT_LE(error, 256.0 / (254 * 254) * norm);
+  EXPECT_NEAR(error / norm, 5e-5, 0.5e-5) << "as documented for normal values";
 }
 
 // The worst case of the bound: one coordinate gives the scale, the others lie halfway.

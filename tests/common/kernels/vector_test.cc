@@ -107,5 +107,39 @@ TEST(VectorTest, FirstNonFiniteSumFindsOverflowWhereBothTermsAreFinite) {
   });
 }
 
+// Sums of sixteen lanes in double, then of the lanes in order.
+TEST(VectorTest, SumsOfSquaresHaveTheStatedOrderUnderEveryTarget) {
+  for (const size_t n : {0, 1, 15, 16, 17, 31, 33, 1000}) {
+    SCOPED_TRACE(n);
+    const std::vector<float> x = HardValues(n, 5);
+    const std::vector<float> y = HardValues(n, 6);
+    double squares[16] = {};
+    double distances[16] = {};
+    for (size_t i = 0; i < n; ++i) {
+      squares[i % 16] += double{x[i]} * double{x[i]};
+      const double distance = double{x[i]} - double{y[i]};
+      distances[i % 16] += distance * distance;
+    }
+    double square = 0;
+    double distance = 0;
+    for (size_t lane = 0; lane < 16; ++lane) {
+      square += squares[lane];
+      distance += distances[lane];
+    }
+    ForEachTarget([&] {
+      EXPECT_EQ(SumOfSquares(x.data(), n), square);
+      EXPECT_EQ(SquaredDistance(x.data(), y.data(), n), distance);
+    });
+  }
+}
+
+TEST(VectorTest, SumsOfSquaresDoNotOverflow) {
+  const std::vector<float> x(1000, 3e38f);
+  const std::vector<float> y(1000, -3e38f);
+  const double each = double{3e38f} * double{3e38f};
+  EXPECT_NEAR(SumOfSquares(x.data(), 1000) / (1000 * each), 1, 1e-12);
+  EXPECT_NEAR(SquaredDistance(x.data(), y.data(), 1000) / (4000 * each), 1, 1e-12);
+}
+
 }  // namespace
 }  // namespace gradwire

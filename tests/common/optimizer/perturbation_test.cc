@@ -69,6 +69,18 @@ TEST(PerturbationTest, IsMadeFromItsSpec) {
   EXPECT_EQ(MakePerturbation("gaussian:1")->kind, Perturbation::Kind::kGaussian);
   EXPECT_EQ(MakePerturbation("gaussian:std=0.01")->std, 0.01F);
   EXPECT_EQ(MakePerturbation("gaussian:2")->std, 2.0F);
+  EXPECT_EQ(MakePerturbation("sphere:0.5")->kind, Perturbation::Kind::kSphere);
+  EXPECT_EQ(MakePerturbation("sphere:0.5")->std, 0.5F);
+  EXPECT_TRUE(MakePerturbation("sphere:0.5")->every_step());
+  const auto on_demand = MakePerturbation("on_demand:radius=2,threshold=0.5,wait=30,escape=4");
+  ASSERT_TRUE(on_demand.ok()) << on_demand.status();
+  EXPECT_EQ(on_demand->kind, Perturbation::Kind::kOnDemand);
+  EXPECT_FALSE(on_demand->every_step());
+  EXPECT_EQ(on_demand->radius, 2);
+  EXPECT_EQ(on_demand->threshold, 0.5);
+  EXPECT_EQ(on_demand->wait, 30U);
+  EXPECT_EQ(on_demand->escape, 4);
+  EXPECT_EQ(MakePerturbation("on_demand:2,0.5")->wait, 100U);
   const struct {
     const char* spec;
     const char* want;
@@ -78,6 +90,11 @@ TEST(PerturbationTest, IsMadeFromItsSpec) {
       {"gaussian", "std is required"},
       {"gaussian:0", "std: 0 is not in ["},
       {"gaussian:std=-1", "std: -1 is not in ["},
+      {"sphere", "std is required"},
+      {"on_demand:1", "threshold is required"},
+      {"on_demand:0,1", "radius: 0 is not in ["},
+      {"on_demand:1,1,0", "wait: 0 is not in [1, 1e+12]"},
+      {"on_demand:1,1,2.5", "wait: 2.5 is not a whole number"},
       {"gaussian:std=inf", "std: \"inf\" is not a number"},
   };
   for (const auto& c : refused) {

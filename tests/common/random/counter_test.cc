@@ -4,6 +4,7 @@
 
 #include <Random123/philox.h>
 
+#include <set>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -58,6 +59,13 @@ TEST(RandomWordsTest, PurposeNumbersNeverChange) {
   EXPECT_EQ(static_cast<int>(Purpose::kIndexSet), 2);
   EXPECT_EQ(static_cast<int>(Purpose::kPerturbation), 3);
   EXPECT_EQ(static_cast<int>(Purpose::kBatch), 4);
+  EXPECT_EQ(static_cast<int>(Purpose::kLangevin), 5);
+  EXPECT_EQ(static_cast<int>(Purpose::kOnDemand), 6);
+  EXPECT_EQ(static_cast<int>(Purpose::kRounding), 7);
+  EXPECT_EQ(static_cast<int>(Purpose::kTie), 8);
+  EXPECT_EQ(static_cast<int>(Purpose::kSketch), 9);
+  EXPECT_EQ(static_cast<int>(Purpose::kBasis), 10);
+  EXPECT_EQ(static_cast<int>(Purpose::kSample), 11);
 }
 
 TEST(FillRandomWordsTest, WordIIsLaneIMod4OfCounterIDiv4AtEveryLength) {
@@ -70,6 +78,31 @@ TEST(FillRandomWordsTest, WordIIsLaneIMod4OfCounterIDiv4AtEveryLength) {
     }
     EXPECT_EQ(words[n], 42u) << "nothing beyond the end";
   }
+}
+
+// xxh3-64 of seed and rank, 8 bytes each, by its specification
+// (XXH3 of 9 to 16 bytes) written down once more.
+TEST(PrivateSeedTest, IsTheHashOfSeedAndRank) {
+  const struct {
+    uint64_t seed;
+    uint32_t rank;
+    uint64_t want;
+  } cases[] = {
+      {0x0, 0x0, 0xd0a66a65c7528968},
+      {0x1, 0x0, 0x26f2a1148cf52011},
+      {0x1, 0x1, 0x6ca7f978e15828a6},
+      {0x123456789abcdef, 0x7, 0x6cebe513db1dbf73},
+      {0xffffffffffffffff, 0xffffffff, 0xca49db0749ee1b69},
+  };
+  for (const auto& c : cases) EXPECT_EQ(PrivateSeed(c.seed, c.rank), c.want);
+}
+
+TEST(PrivateSeedTest, NoTwoOfManyRanksShareOne) {
+  std::set<uint64_t> seeds;
+  for (uint32_t rank = 0; rank < 10000; ++rank) seeds.insert(PrivateSeed(7, rank));
+  seeds.insert(PrivateSeed(7, 0xFFFFFFFF));
+  seeds.insert(PrivateSeed(8, 0));
+  EXPECT_EQ(seeds.size(), 10002U);
 }
 
 }  // namespace

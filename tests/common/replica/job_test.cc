@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/ascii.h"
 #include "common/replica/file.h"
 #include "tests/common/replica/test_records.h"
 
@@ -32,6 +33,10 @@ TEST(JobTest, DefaultsAreThoseOfJobProto) {
   EXPECT_EQ(config.optimizer(), "sgd:lr=0.1");
   EXPECT_THAT(config.schedule(), ElementsAre("constant"));
   EXPECT_EQ(config.perturbation(), "none");
+  EXPECT_EQ(config.error_feedback(), "auto");
+  EXPECT_EQ(config.downlink(), "auto");
+  EXPECT_EQ(config.reset(), "none");
+  EXPECT_EQ(config.clip(), "none");
   EXPECT_EQ(config.consistency(), v1::SYNC);
   EXPECT_EQ(config.membership().mode(), v1::Membership::ELASTIC);
   EXPECT_EQ(config.membership().workers(), 1U);
@@ -143,9 +148,49 @@ TEST(JobTest, SchemaHashIsOfWhatMustAgreeAndOfNothingElse) {
     EXPECT_NE(hash(base + other), want) << other;
   }
   EXPECT_NE(hash(std::string(kSmall) + "codec: 'random_k:0.02'"), want);
+  // The ways of error feedback that all replicas must share.
+  for (const char* same : {"error_feedback: 'auto'", "downlink: 'auto'", "downlink: 'aggregate'",
+                           "tensors { name: '*' codec: 'random_k:ratio=0.01' }"}) {
+    EXPECT_EQ(hash(base + same), want) << same;
+  }
+  for (const char* other :
+       {"error_feedback: 'ef21'", "error_feedback: 'none'", "downlink: 'compressed'",
+        "tensors { name: '*.bias' codec: 'identity' }"}) {
+    EXPECT_NE(hash(base + other), want) << other;
+  }
+  const uint64_t averaged = hash(base + "error_feedback: 'ef21_sgdm'");
+  EXPECT_EQ(hash(base + "error_feedback: 'ef21_sgdm:beta=1e-1'"), averaged);
+  EXPECT_NE(hash(base + "error_feedback: 'ef21_sgdm:0.2'"), averaged);
   const std::string end = "} steps: 10 codec: 'random_k:0.01'";
   EXPECT_NE(hash("model { logistic { inputs: 5 classes: 3 init: 'he_normal' }" + end), want);
   EXPECT_NE(hash("model { logistic { inputs: 3 classes: 5 }" + end), want);
+}
+
+TEST(JobTest, WarnsOfAFirstMomentBehindAFewCoordinatesDrawnAtRandom) {
+  const struct {
+    const char* rest;
+    const char* want;  // empty: no warning
+  } cases[] = {
+      {"codec: 'random_k:0.01' optimizer: 'sgd:0.1,0.9'", "every 100 steps"},
+      {"codec: 'random_k:0.01' optimizer: 'adam'", "use plain sgd"},
+      {"codec: 'random_k:0.01' optimizer: 'adam:beta1=0'", ""},
+      {"codec: 'random_k:0.01' optimizer: 'rmsprop'", ""},
+      {"codec: 'random_k:0.01'", ""},
+      {"codec: 'random_k:0.1' optimizer: 'sgd:0.1,0.9'", ""},
+      {"codec: 'top_k:0.01' optimizer: 'sgd:0.1,0.9'", ""},
+      {"tensors { name: '*.bias' codec: 'random_k:0.05' } optimizer: 'sgd:0.1,0.9'",
+       "every 20 steps"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.rest);
+    const auto job = Make(std::string(kSmall) + c.rest);
+    ASSERT_TRUE(job.ok()) << job.status();
+    const std::vector<std::string> warnings = JobWarnings(**job);
+    ASSERT_EQ(warnings.size(), c.want[0] == '\0' ? 0U : 1U);
+    for (const std::string& warning : warnings) {
+      EXPECT_THAT(absl::AsciiStrToLower(warning), HasSubstr(c.want));
+    }
+  }
 }
 
 TEST(JobTextTest, BothFormsReadBackWhatWasWritten) {

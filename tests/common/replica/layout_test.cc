@@ -100,6 +100,38 @@ TEST(LayoutTest, BlocksCoverTheParameters) {
   }
 }
 
+TEST(LayoutTest, SegmentsAreCutIntoBlocksByThemselves) {
+  auto layout = Layout::FromModel(
+      Model("tensors { tensor { name: 'a' shape: 1000 shape: 700 } tensor { name: 'b' shape: 3 } "
+            "tensor { name: 'c' shape: 300000 } tensor { name: 'd' shape: 2 shape: 300000 } "
+            "tensor { name: 'e' shape: 2 shape: 3 shape: 5 } }"));
+  ASSERT_TRUE(layout.ok()) << layout.status();
+  layout->Cut({{.first = 0, .end = 1, .whole_rows = true},
+               {.first = 1, .end = 3},
+               {.first = 3, .end = 4, .whole_rows = true},
+               {.first = 4, .end = 5, .whole_rows = true}});
+  // 374 rows of 700 are the most in 262144 coordinates; a row of 300000 is cut like a vector.
+  constexpr size_t kRows = 374 * 700;
+  const Block want[] = {
+      {0, kRows, 700},
+      {kRows, kRows, 700},
+      {2 * kRows, 700000 - 2 * kRows, 700},
+      {700000, kBlockSize, 0},
+      {700000 + kBlockSize, 300003 - kBlockSize, 0},
+      {1000003, kBlockSize, 0},
+      {1000003 + kBlockSize, kBlockSize, 0},
+      {1000003 + 2 * kBlockSize, 600000 - 2 * kBlockSize, 0},
+      {1600003, 30, 15},
+  };
+  ASSERT_EQ(layout->blocks(), std::size(want));
+  for (size_t b = 0; b < layout->blocks(); ++b) {
+    SCOPED_TRACE(b);
+    EXPECT_EQ(layout->block(b).offset, want[b].offset);
+    EXPECT_EQ(layout->block(b).size, want[b].size);
+    EXPECT_EQ(layout->block(b).columns, want[b].columns);
+  }
+}
+
 TEST(LayoutTest, CoordinatesHaveNames) {
   const auto layout = Layout::FromModel(Model("logistic { inputs: 5 classes: 3 }"));
   ASSERT_TRUE(layout.ok());
@@ -137,6 +169,8 @@ TEST(LayoutTest, RefusesWithFieldValueAndLimit) {
       {"tensors { tensor { name: 'a\\303\\251' shape: 2 } }", "only printable ASCII"},
       {"tensors { tensor { name: '__metadata__' shape: 2 } }", "is kept for snapshots"},
       {"tensors { tensor { name: 'optimizer.m/x' shape: 2 } }", "is kept for snapshots"},
+      {"tensors { tensor { name: 'feedback.mean/x' shape: 2 } }", "is kept for snapshots"},
+      {"tensors { tensor { name: 'codec.bases' shape: 2 } }", "is kept for snapshots"},
       {"tensors { tensor { name: 'a' shape: 2 shape: 0 } }", "model.tensors.tensor[0].shape[1]: 0"},
       {"tensors { tensor { name: 'a' shape: 4294967296 shape: 4294967296 } }",
        "model.tensors.tensor[0]: with tensor \"a\""},

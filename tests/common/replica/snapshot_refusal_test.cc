@@ -135,6 +135,70 @@ TEST(SnapshotRefusalTest, ValuesMustBeFinite) {
   }
 }
 
+// Adam with EF21 and a basis: a double for each running product, the mean, and what is behind it.
+constexpr char kWholeJob[] =
+    "model { tensors { tensor { name: 'm' shape: 12 shape: 10 } } } steps: 9 "
+    "codec: 'powersgd:1' error_feedback: 'ef21' optimizer: 'adam'";
+
+TEST(SnapshotRefusalTest, DamageInScalarsMeanAndBasesIsNamed) {
+  const auto job = MakeTestJob(kWholeJob);
+  const Replica replica(job);
+  const std::string whole = EncodeSnapshot(replica, true);
+  ASSERT_EQ(replica.state().size(), 3U);
+  ASSERT_GT(replica.scalars().size(), 0U);
+  ASSERT_GT(replica.bases().size(), 0U);
+  const size_t scalars_at = 8 + HeaderSize(whole) + 4 * 120 * 4;
+  const size_t bases_at = scalars_at + 8 * replica.scalars().size();
+  const struct {
+    size_t at;
+    bool is_double;
+    const char* want;
+  } values[] = {
+      {8 + HeaderSize(whole) + 3 * 120 * 4 + 4 * 17, false, "feedback.mean/m[17] is nan"},
+      {scalars_at, true, "optimizer.scalars[0] is nan"},
+      {bases_at + 8, false, "codec.bases[2] is nan"},
+  };
+  for (const auto& c : values) {
+    std::string bytes = whole;
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    const double wide = std::numeric_limits<double>::quiet_NaN();
+    if (c.is_double) std::memcpy(&bytes[c.at], &wide, sizeof(wide));
+    if (!c.is_double) std::memcpy(&bytes[c.at], &nan, sizeof(nan));
+    const absl::Status status = DecodeSnapshot(*job, bytes).status();
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(c.want));
+  }
+  const struct {
+    const char* from;
+    const char* to;
+    const char* want;
+  } edits[] = {
+      {"\"dtype\":\"F64\"", "\"dtype\":\"F32\"", "tensor \"optimizer.scalars\" is {"},
+      {"\"codec.bases\"", "\"codec.base\"", "tensor \"codec.bases\" is missing"},
+      {"\"feedback.mean/m\"", "\"feedback.men/m\"", "tensor \"feedback.mean/m\" is missing"},
+      {"\"gradwire.reset_id\":\"0\"", "\"gradwire.reset_id\":\"x\"",
+       "metadata gradwire.reset_id: \"x\" is not a number"},
+      {"\"gradwire.reset_id\":\"0\"", "\"gradwire.reset_id\":0",
+       "metadata gradwire.reset_id is missing or not a string"},
+  };
+  for (const auto& c : edits) {
+    SCOPED_TRACE(c.to);
+    const std::string header =
+        absl::StrReplaceAll(whole.substr(8, HeaderSize(whole)), {{c.from, c.to}});
+    const absl::Status status =
+        DecodeSnapshot(*job, Assemble(header, whole.substr(8 + HeaderSize(whole)))).status();
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(c.want));
+  }
+}
+
+TEST(SnapshotRefusalTest, OneWithoutAResetIdIsOfTheFirstRelease) {
+  const auto job = MakeTestJob(kJob);
+  const auto contents = DecodeSnapshot(*job, Edited("\"gradwire.reset_id\":\"0\",", ""));
+  ASSERT_TRUE(contents.ok()) << contents.status();
+  EXPECT_EQ(contents->reset_id, 0U);
+}
+
 TEST(SnapshotRefusalTest, AnotherJobsSnapshotIsRefused) {
   const auto other = MakeTestJob(absl::StrCat(kJob, " seed: 2"));
   const absl::Status status = DecodeSnapshot(*other, Snapshot()).status();

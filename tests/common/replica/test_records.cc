@@ -61,8 +61,8 @@ std::vector<v1::UpdatePart> NextParts(const Replica& replica, absl::Span<const f
                           .size = size};
     v1::BlockPayload* payload = parts.back().add_blocks();
     payload->set_block(key.block);
-    payload->set_payload(
-        EncodeBlock(*job.plans[block].codec, key, values.subspan(job.layout.block_offset(block), size)));
+    payload->set_payload(EncodeBlock(*job.plans[block].codec, key,
+                                     values.subspan(job.layout.block_offset(block), size)));
   }
   for (v1::UpdatePart& part : parts) {
     part.set_version(step);

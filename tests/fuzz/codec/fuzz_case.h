@@ -54,6 +54,10 @@ inline constexpr FuzzSpec kSpecs[] = {
     {130, "terngrad"},
     {131, "terngrad:clip=0,block=64"},
     {140, "two_bit:tau=0.5"},
+    {150, "count_sketch:rows=3,ratio=0.3,k=0.1,left=subtract,momentum=0.9"},
+    {151, "count_sketch:rows=1,ratio=1,k=0.6"},
+    {160, "powersgd:1"},
+    {161, "powersgd:3"},
 };
 
 struct FuzzCase {

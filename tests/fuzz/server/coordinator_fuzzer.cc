@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "common/base/little_endian.h"
+#include "common/replica/block_codec.h"
 #include "common/replica/replica.h"
 #include "server/coordinator.h"
 
@@ -29,8 +30,14 @@ constexpr const char* kJobs[] = {
     "codec: 'top_k:0.1'",
     "codec: 'top_k:0.6,values=bf16'",
     "codec: 'random_k:0.5,values=fp16' optimizer: 'sgd:0.1,0.9'",
+    "codec: 'top_k:0.1' error_feedback: 'ef21' optimizer: 'adam'",
+    "codec: 'sign' reset: 'flush:2' clip: 'norm:1'",
+    "codec: 'sign_majority' reset: 'reset:2'",
+    "codec: 'qsgd' perturbation: 'on_demand:1,1,1,1' clip: 'value:1'",
+    "codec: 'powersgd:1' tensors { name: 'v' codec: 'random_k:0.5' } reset: 'flush:2,radius=1'",
+    "codec: 'count_sketch' tensors { name: 'v' codec: 'top_k:0.5' } reset: 'reset:2,radius=1'",
+    "codec: 'random_k:0.2' perturbation: 'gaussian:1' reset: 'reset:radius=1'",
 };
-constexpr size_t kDimension = 40;
 constexpr size_t kWorkers = 3;
 
 void Require(bool condition, const char* what) {
@@ -41,9 +48,10 @@ void Require(bool condition, const char* what) {
 
 std::shared_ptr<const Job> MakeFuzzedJob(const char* choice) {
   auto config = ParseJobText(
-      std::string("model { tensors { tensor { name: 'w' shape: 40 } } } steps: 5 hash_every: 2 "
-                  "membership { workers: 2 } ") +
-      choice);
+      std::string("model { tensors { tensor { name: 'w' shape: 8 shape: 5 } ") +
+      (std::string(choice).find("'v'") == std::string::npos ? ""
+                                                            : "tensor { name: 'v' shape: 6 } ") +
+      "} } steps: 5 hash_every: 2 membership { workers: 2 } " + choice);
   Require(config.ok(), "job text");
   auto job = MakeJob(*std::move(config));
   Require(job.ok(), "job");
@@ -154,14 +162,23 @@ class Fuzzed {
     v1::Gradient message;
     message.set_step(follower_.version() + 1);
     message.set_base_chain_hash(std::string(AsView(follower_.chain_hash())));
-    message.set_codec(job_->plans[0].codec->id());
+    message.set_codec(CodecOf(0).id());
     return message;
   }
 
-  // Any payload, in the right place.
+  const Codec& CodecOf(size_t block) const {
+    return job_->CodecOf(block, follower_.header().next_flush());
+  }
+
+  // Any payload, in the right place; other blocks get what is left.
   void SendBlock(const Worker& w, const std::string& bytes) {
     v1::Gradient message = OpenStep();
-    message.add_blocks()->set_payload(bytes);
+    const size_t blocks = job_->layout.blocks();
+    for (uint32_t b = 0; b < blocks; ++b) {
+      const size_t each = bytes.size() / blocks;
+      AddBlock(b, CodecOf(b).id(), bytes.substr(b * each, b + 1 == blocks ? bytes.npos : each),
+               &message);
+    }
     message.mutable_end()->set_samples(bytes.size());
     coordinator_->Gradient(w.who, message).IgnoreError();
   }
@@ -172,10 +189,14 @@ class Fuzzed {
     if (choice == 0) {
       end->set_abstained(true);
     } else {
-      std::vector<float> values(kDimension, static_cast<float>(choice) - 100.0F);
-      const BlockKey key = {
-          .seed = job_->config.seed(), .step = message.step(), .block = 0, .size = kDimension};
-      job_->plans[0].codec->Encode(key, absl::MakeSpan(values), message.add_blocks()->mutable_payload());
+      end->set_fresh_memory(choice % 5 == 1);
+      for (uint32_t b = 0; b < job_->layout.blocks(); ++b) {
+        const BlockKey key = follower_.NextKey(b);
+        std::vector<float> values(key.size, static_cast<float>(choice) - 100.0F);
+        std::string payload;
+        CodecOf(b).Encode(key, absl::MakeSpan(values), &payload);
+        AddBlock(b, CodecOf(b).id(), std::move(payload), &message);
+      }
     }
     end->set_has_replica_hash(choice % 7 == 1);
     end->set_replica_hash(choice % 2 == 0 ? choice : follower_.Hash());
