@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "common/base/spec.h"
 #include "common/codec/registry.h"
 #include "common/optimizer/perturbation.h"
@@ -16,8 +17,12 @@
 namespace gradwire {
 namespace {
 
+// A bar within a cell would end it.
 void PrintRow(const std::vector<std::string>& cells) {
-  std::printf("| %s |\n", absl::StrJoin(cells, " | ").c_str());
+  const auto escape = [](std::string* out, const std::string& cell) {
+    out->append(absl::StrReplaceAll(cell, {{"|", "\\|"}}));
+  };
+  std::printf("| %s |\n", absl::StrJoin(cells, " | ", escape).c_str());
 }
 
 void PrintHead(const std::vector<std::string>& names) {
