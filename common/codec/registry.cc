@@ -23,7 +23,8 @@
   CODEC(Terngrad)              \
   CODEC(TwoBit)                \
   CODEC(CountSketch)           \
-  CODEC(Powersgd)
+  CODEC(Powersgd)              \
+  CODEC(Natural)
 
 namespace gradwire {
 

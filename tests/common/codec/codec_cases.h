@@ -78,6 +78,7 @@ inline const std::vector<CodecCase>& CodecCases() {
       {.spec = "count_sketch:rows=5,ratio=0.2,k=0.6,left=subtract", .sums_decoded = false},
       {.spec = "powersgd", .update_rounding = CodecCase::kAny, .sums_decoded = false},
       {.spec = "powersgd:3", .update_rounding = CodecCase::kAny, .sums_decoded = false},
+      {.spec = "natural"},
   };
   return *cases;
 }

@@ -55,6 +55,7 @@ const std::vector<GoldenCase>& Cases() {
       {"two_bit", "two_bit:tau=2"},
       {"count_sketch", "count_sketch:rows=3,ratio=0.3,k=0.1"},
       {"powersgd", "powersgd:1"},
+      {"natural", "natural"},
   };
   return *cases;
 }

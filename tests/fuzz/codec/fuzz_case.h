@@ -58,6 +58,7 @@ inline constexpr FuzzSpec kSpecs[] = {
     {151, "count_sketch:rows=1,ratio=1,k=0.6"},
     {160, "powersgd:1"},
     {161, "powersgd:3"},
+    {170, "natural"},
 };
 
 struct FuzzCase {
