@@ -29,9 +29,9 @@ struct StateScalar {
 
 struct StepContext {
   float learning_rate = 0;
-  uint64_t applied = 0;              // updates applied before this one; 0: first use of the state
+  uint64_t applied = 0;            // updates applied before this one; 0: first use of the state
   Units units = Units::kGradient;  // of the update that is applied
-  BlockKey key = {};                 // of the block, for optimizers that draw noise
+  BlockKey key = {};               // of the block, for optimizers that draw noise
   absl::Span<const double> scalars = {};  // after BeginStep
 };
 

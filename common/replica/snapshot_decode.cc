@@ -124,7 +124,7 @@ absl::StatusOr<std::vector<Number>> ReadNumbers(size_t count, absl::string_view*
                                                 NameOf name_of) {
   std::vector<Number> values(count);
   const size_t bytes = count * sizeof(Number);
-  std::memcpy(values.data(), data->data(), bytes);
+  if (bytes > 0) std::memcpy(values.data(), data->data(), bytes);  // nothing has no address
   data->remove_prefix(bytes);
   const auto bad = std::find_if(values.begin(), values.end(),
                                 [](Number value) { return !std::isfinite(value); });

@@ -43,7 +43,8 @@ class ChoicesTest(unittest.TestCase):
         data = [f"--data={FASHION_MNIST}"] if model.startswith("mlp") else []
         job = job_text(model, steps=steps, workers=workers, hash_every=5, **fields) + more
         summary, hashes, _, metrics = run_job(job, workers, *data)
-        self.assertEqual(hashes, [summary["parameters"]] * workers, "a worker and the server differ")
+        server = summary["parameters"]
+        self.assertEqual(hashes, [server] * workers, "a worker and the server differ")
         self.assertEqual(summary["version"], steps)
         self.assertEqual(summary["left"], [])
         return summary, metrics

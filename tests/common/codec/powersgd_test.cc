@@ -286,6 +286,28 @@ TEST(PowersgdTest, NearTheGreatestFloatNothingIsSentAndNothingIsLost) {
   EXPECT_EQ(Decoded(*codec, at.key, payload), std::vector<float>(600, 0.0f));
 }
 
+TEST(PowersgdTest, WhatAnUpdateMakesBeyondTheGreatestFloatIsThatFloat) {
+  const auto codec = Make("powersgd:2");
+  Replicated at(*codec, 30, 20);
+  at.basis[0] = kRight;
+  at.basis[1] = at.basis[22] = 0.8f;  // (0.8, 0.6, 0, ...) and (0.6, 0.8, 0, ...): enough here
+  at.basis[2] = at.basis[21] = 0.6f;
+  const float greatest = std::numeric_limits<float>::max();
+  const std::vector<float> factor(60, -greatest);
+  BlockValues update;
+  ASSERT_TRUE(codec
+                  ->DecodeUpdate(at.key,
+                                 std::string(reinterpret_cast<const char*>(factor.data()), 240),
+                                 &update)
+                  .ok());
+  std::vector<float> want(600, 0.0f);
+  for (size_t row = 0; row < 30; ++row) want[20 * row] = want[20 * row + 1] = -greatest;
+  EXPECT_EQ(update.values, want);
+  std::string bytes;
+  codec->EncodeUpdate(at.key, update, &bytes);
+  EXPECT_EQ(bytes, std::string(reinterpret_cast<const char*>(factor.data()), 240));
+}
+
 TEST(PowersgdTest, WrongFactorsAreRefusedNamingWhatIsAllowed) {
   const auto codec = Make("powersgd:2");
   const Replicated at(*codec, 30, 20);
