@@ -226,22 +226,22 @@ TEST(UpdateMakerTest, WithoutALearningRateTheNormIsInfiniteAndEveryClipIsToNothi
 // short.
 TEST(UpdateMakerTest, ManySmallBlocksFitIntoMessages) {
   constexpr int kTensors = kMaxTensors;
-  std::string text = "codec: 'identity' tensors { name: '*1' codec: 'random_k:0.5' } steps: 9 ";
+  std::string text = "codec: 'identity' tensors { name: '*1' codec: 'random_k:1' } steps: 9 ";
   absl::StrAppend(&text, "model { tensors { ");
   for (int i = 0; i < kTensors; ++i) {
-    absl::StrAppend(&text, "tensor { name: '", i, i % 2, "' shape: 1 } ");
+    absl::StrAppend(&text, "tensor { name: '", i, i % 2, "' shape: 2 } ");
   }
   const auto job = MakeTestJob(text + "} }");
   ASSERT_EQ(job->layout.blocks(), static_cast<size_t>(kTensors));
   Round round(job);
   round.Open(1, std::vector<v1::Member>(1));
   v1::Gradient message;
-  std::vector<float> value(1, 2.0f);
+  std::vector<float> value(2);
   for (uint32_t b = 0; b < kTensors; ++b) {
     std::string payload;
+    value.assign(2, 2.0f);
     job->plans[b].codec->Encode(job->Key(1, b), absl::MakeSpan(value), &payload);
     gradwire::AddBlock(b, job->plans[b].codec->id(), payload, &message);
-    value[0] = 2;
   }
   message.mutable_end();
   ASSERT_TRUE(round.Add(0, 0, message).ok());
