@@ -5,20 +5,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/codec/block_values.h"
 #include "common/kernels/vector.h"
 
 namespace gradwire {
-namespace {
-
-void MakeDense(size_t size, BlockValues* block) {
-  if (block->dense) return;
-  std::vector<float> all(size, 0.0f);
-  for (size_t i = 0; i < block->indices.size(); ++i) all[block->indices[i]] = block->values[i];
-  *block = {.dense = true, .indices = {}, .values = std::move(all)};
-}
-
-}  // namespace
-
 Downlink::Downlink(std::shared_ptr<const Job> job) : job_(std::move(job)) {
   for (size_t block = 0; block < job_->plans.size(); ++block) {
     if (HasResidual(block)) residual_.resize(job_->layout.dimension());

@@ -31,6 +31,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/float_environment.h"
 #include "common/base/status_macros.h"
+#include "common/codec/block_values.h"
 #include "common/codec/index_coding.h"
 #include "common/codec/registry.h"
 #include "common/codec/sketch.h"
@@ -188,9 +189,7 @@ class CountSketch final : public Codec {
   // The form that the count of coordinates asks for.
   static void MakeDenseIfShorter(const BlockKey& key, BlockValues* block) {
     if (IndexFormFor(block->indices.size(), key.size) != IndexForm::kDense) return;
-    std::vector<float> all(key.size, 0.0f);
-    for (size_t i = 0; i < block->indices.size(); ++i) all[block->indices[i]] = block->values[i];
-    *block = {.dense = true, .indices = {}, .values = std::move(all)};
+    MakeDense(key.size, block);
   }
 
   static absl::Status Refuse(absl::string_view where, size_t place, const EncodedValues& values,

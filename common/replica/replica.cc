@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/float_environment.h"
 #include "common/base/status_macros.h"
-#include "common/kernels/vector.h"
+#include "common/codec/block_values.h"
 #include "common/replica/block_codec.h"
 
 namespace gradwire {
@@ -54,13 +54,7 @@ void AppendBlockHashes(const Layout& layout, absl::Span<const float> values,
 
 // EF21: an update is a difference, and what is applied is the mean of gradients after it.
 void AddToMean(absl::Span<float> mean, BlockValues* update) {
-  if (update->dense) {
-    Add(update->values.data(), mean.data(), mean.size());
-  } else {
-    for (size_t i = 0; i < update->indices.size(); ++i) {
-      mean[update->indices[i]] += update->values[i];
-    }
-  }
+  AddBlockTo(*update, 1.0f, mean);
   update->dense = true;
   update->indices.clear();
   update->values.assign(mean.begin(), mean.end());
@@ -80,8 +74,6 @@ Replica::Replica(std::shared_ptr<const Job> job) : job_(std::move(job)) {
   }
   bases_.assign(job_->basis_size(), 0.0f);
 }
-
-BlockKey Replica::NextKey(size_t block) const { return KeyAt(version_ + 1, block); }
 
 BlockKey Replica::KeyAt(uint64_t step, size_t block) const {
   BlockKey key = job_->Key(step, block);

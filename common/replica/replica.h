@@ -35,8 +35,6 @@ class Replica {
   absl::Span<const std::vector<float>> state() const { return state_; }
   absl::Span<const double> scalars() const { return scalars_; }
   absl::Span<const float> bases() const { return bases_; }
-  // The key of a block of the next step, with the basis that it starts from.
-  BlockKey NextKey(size_t block) const;
   uint64_t applied() const { return applied_; }  // updates that had payloads in them
   uint64_t reset_id() const { return reset_id_; }
   const std::shared_ptr<const Job>& job() const { return job_; }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "common/codec/block_values.h"
 #include "common/kernels/vector.h"
 
 namespace gradwire {
@@ -17,13 +18,7 @@ absl::Status AddDecoded(const Codec& codec, const BlockKey& key, absl::string_vi
                         float sign, absl::Span<float> values) {
   BlockValues decoded;
   GRADWIRE_RETURN_IF_ERROR(DecodePayload(codec, key, payload, &decoded));
-  if (decoded.dense) {
-    AddScaled(sign, decoded.values.data(), values.data(), values.size());
-    return absl::OkStatus();
-  }
-  for (size_t i = 0; i < decoded.indices.size(); ++i) {
-    values[decoded.indices[i]] += sign * decoded.values[i];
-  }
+  AddBlockTo(decoded, sign, values);
   return absl::OkStatus();
 }
 
