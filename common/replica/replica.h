@@ -35,6 +35,8 @@ class Replica {
   absl::Span<const std::vector<float>> state() const { return state_; }
   absl::Span<const double> scalars() const { return scalars_; }
   absl::Span<const float> bases() const { return bases_; }
+  // The key of a block of a step that starts from these bases.
+  BlockKey KeyAt(uint64_t step, size_t block) const;
   uint64_t applied() const { return applied_; }  // updates that had payloads in them
   uint64_t reset_id() const { return reset_id_; }
   const std::shared_ptr<const Job>& job() const { return job_; }
@@ -68,7 +70,6 @@ class Replica {
   absl::Status CheckBlocks(const std::vector<v1::UpdatePart>& parts) const;
   absl::Status Decode(uint64_t step, const v1::BlockPayload& block, bool flushed,
                       BlockValues* update) const;
-  BlockKey KeyAt(uint64_t step, size_t block) const;
   absl::Span<float> BlockOf(std::vector<float>* values, size_t block) const;
   void ApplyBlocks(const std::vector<v1::UpdatePart>& parts);
   void ApplyBlock(const StepContext& context, const v1::BlockPayload& block, bool flushed,

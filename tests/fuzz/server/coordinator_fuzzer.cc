@@ -191,7 +191,7 @@ class Fuzzed {
     } else {
       end->set_fresh_memory(choice % 5 == 1);
       for (uint32_t b = 0; b < job_->layout.blocks(); ++b) {
-        const BlockKey key = follower_.NextKey(b);
+        const BlockKey key = follower_.KeyAt(follower_.version() + 1, b);
         std::vector<float> values(key.size, static_cast<float>(choice) - 100.0F);
         std::string payload;
         CodecOf(b).Encode(key, absl::MakeSpan(values), &payload);
