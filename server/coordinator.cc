@@ -3,6 +3,8 @@
 #include "server/coordinator.h"
 
 #include <algorithm>
+#include <iterator>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
@@ -21,16 +23,45 @@ absl::Status CheckText(absl::string_view name, const std::string& text, bool req
       absl::StrCat(name, " has ", text.size(), " bytes, at most ", kMaxTextBytes, " are allowed"));
 }
 
+constexpr char kFollowers[] = "\xff";  // begins their keys: in no UTF-8, so in no worker id
+constexpr ptrdiff_t kMaxFollowers = 1000;
+
+// Of a stream among all streams.
+std::string StreamKey(const v1::Hello& who, const Subscriber* stream) {
+  if (!who.follower()) return who.worker_id();
+  return absl::StrCat(kFollowers, absl::Hex(reinterpret_cast<uintptr_t>(stream)));
+}
+
+absl::Status CheckFollower(const v1::Hello& hello, const Job& job, ptrdiff_t followers) {
+  GRADWIRE_RETURN_IF_ERROR(CheckText("worker_id", hello.worker_id(), false));
+  if (hello.schema_hash() != job.schema_hash) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("follower \"", hello.worker_id(), "\" expects a job with schema ",
+                     HashText(hello.schema_hash()), ", this server's job \"", job.config.name(),
+                     "\" has ", HashText(job.schema_hash), ": the jobs differ, or the builds do"));
+  }
+  if (followers < kMaxFollowers) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the server has ", kMaxFollowers, " followers, and takes no more: try later"));
+}
+
+absl::Status CheckTakesPart(const v1::Hello& who) {
+  if (!who.follower()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "follower \"", who.worker_id(), "\" may send nothing but its hello: to take part, Join"));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(CoordinatorOptions options,
                                                                  std::shared_ptr<const Job> job,
                                                                  const Clock* clock,
                                                                  ServerCounters* counters) {
-  GRADWIRE_ASSIGN_OR_RETURN(std::unique_ptr<History> history,
-                            History::Create(job, options.state_dir, options.max_log_bytes));
-  return std::unique_ptr<Coordinator>(
+  GRADWIRE_ASSIGN_OR_RETURN(std::unique_ptr<History> history, History::Open(job, options.history));
+  std::unique_ptr<Coordinator> coordinator(
       new Coordinator(std::move(options), std::move(job), std::move(history), clock, counters));
+  coordinator->Resume();
+  return coordinator;
 }
 
 Coordinator::Coordinator(CoordinatorOptions options, std::shared_ptr<const Job> job,
@@ -42,12 +73,9 @@ Coordinator::Coordinator(CoordinatorOptions options, std::shared_ptr<const Job> 
       counters_(counters),
       history_(std::move(history)),
       log_(history_->log()),
+      snapshots_(history_->snapshots()),
       membership_(job_->config.membership()),
       round_(job_),
-      update_maker_(job_),
-      reset_rule_(job_),
-      on_demand_(job_),
-      learning_rate_(job_->optimizer->learning_rate(), job_->schedule),
       created_(clock->Now()) {}
 
 absl::StatusOr<v1::JoinResponse> Coordinator::Join(const v1::JoinRequest& request,
@@ -86,10 +114,9 @@ absl::StatusOr<v1::JoinResponse> Coordinator::JoinLocked(const v1::JoinRequest& 
   GRADWIRE_ASSIGN_OR_RETURN(
       WorkerEntry * worker,
       membership_.Join(request.worker_id(), request.session(), peer, clock_->Now(), &replaced));
-  if (replaced) {
-    DropFromRound(old_rank, effects);
-    Advance(effects);
-  }
+  if (replaced) DropFromRound(old_rank, effects);
+  ReplaceInRound(*worker, effects);
+  Advance(effects);
   LogInfo(absl::StrCat("worker \"", worker->id, "\" joined from ", peer, " as rank ", worker->rank,
                        ", incarnation ", worker->incarnation, request.build().empty() ? "" : ", ",
                        request.build()));
@@ -103,7 +130,33 @@ absl::StatusOr<v1::JoinResponse> Coordinator::JoinLocked(const v1::JoinRequest& 
   *response.mutable_newest() = NewestPoint();
   response.set_oldest_version(log_.range().oldest);
   response.set_finished(phase_ == Phase::kFinishing || phase_ == Phase::kFinished);
+  AnswerSaved(request, worker, &response);
   return response;
+}
+
+void Coordinator::AnswerSaved(const v1::JoinRequest& request, WorkerEntry* worker,
+                              v1::JoinResponse* response) const {
+  const uint64_t oldest = log_.range().oldest;
+  for (const v1::Point& saved : request.saved()) {
+    const uint64_t version = saved.version();
+    worker->saved_version = std::min(worker->saved_version.value_or(version), version);
+    const bool reachable = oldest == 0 || snapshots_.Newest(version).has_value();
+    if (!reachable || !OnLog(saved)) continue;
+    if (!response->has_recover_at() || response->recover_at().version() < version) {
+      *response->mutable_recover_at() = saved;
+    }
+  }
+}
+
+// The log may begin after a snapshot, whose own record is then not on it.
+bool Coordinator::OnLog(const v1::Point& point) const {
+  const std::shared_ptr<const Record> record = log_.Find(point.version());
+  if (record != nullptr) return AsView(record->chain_hash) == point.chain_hash();
+  const v1::Point newest = NewestPoint();
+  if (newest.version() == point.version()) return newest.chain_hash() == point.chain_hash();
+  const std::optional<Snapshots::File> snapshot = snapshots_.Newest(point.version());
+  return snapshot.has_value() && snapshot->version == point.version() &&
+         AsView(snapshot->chain_hash) == point.chain_hash();
 }
 
 v1::Point Coordinator::NewestPoint() const {
@@ -121,6 +174,8 @@ absl::Status Coordinator::Heartbeat(const v1::HeartbeatRequest& request) {
                             membership_.Find(request.worker_id(), request.incarnation()));
   worker->last_heard = clock_->Now();
   worker->step = std::max(worker->step, request.step());
+  worker->progress_age = absl::Seconds(request.progress_age_seconds());
+  if (request.has_saved_version()) worker->saved_version = request.saved_version();
   return absl::OkStatus();
 }
 
@@ -158,37 +213,41 @@ absl::StatusOr<uint64_t> Coordinator::Hello(const v1::Hello& hello,
     MutexLock lock(&mu_);
     if (drained_) return absl::UnavailableError("the server is shutting down");
     if (phase_ == Phase::kFailed) return failure_;
-    GRADWIRE_ASSIGN_OR_RETURN(WorkerEntry * worker,
-                              membership_.Find(hello.worker_id(), hello.incarnation()));
+    WorkerEntry* worker = nullptr;  // a follower is none
+    if (hello.follower()) {
+      GRADWIRE_RETURN_IF_ERROR(CheckFollower(
+          hello, *job_, std::distance(streams_.lower_bound(kFollowers), streams_.end())));
+    } else {
+      GRADWIRE_ASSIGN_OR_RETURN(worker, membership_.Find(hello.worker_id(), hello.incarnation()));
+      GRADWIRE_RETURN_IF_ERROR(membership_.Adopt(worker, hello.session()));
+      worker->connected = true;
+      worker->broken = false;
+      worker->last_heard = clock_->Now();
+    }
     const bool fresh = hello.at().chain_hash().empty();
     const UpdateLog::Range range = log_.range();
     if (fresh) {
       if (!range.empty && range.oldest > 0) {
         next = absl::OutOfRangeError(absl::StrCat("the log begins at version ", range.oldest));
       }
+    } else if (OnLog(hello.at())) {
+      next = hello.at().version() + 1;
     } else {
-      const std::shared_ptr<const Record> record = log_.Find(hello.at().version());
-      if (record == nullptr || AsView(record->chain_hash) != hello.at().chain_hash()) {
-        next = absl::OutOfRangeError(absl::StrCat("version ", hello.at().version(),
-                                                  " with this chain hash is not on the log"));
-      } else {
-        next = record->version + 1;
-      }
+      next = absl::OutOfRangeError(absl::StrCat("version ", hello.at().version(),
+                                                " with this chain hash is not on the log"));
     }
-    std::shared_ptr<Subscriber>& slot = streams_[worker->id];
+    std::shared_ptr<Subscriber>& slot = streams_[StreamKey(hello, stream.get())];
     if (slot != nullptr && slot != stream) {
       effects.Close(slot, absl::AbortedError("a newer stream of this worker took over"));
     }
     slot = std::move(stream);
-    worker->connected = true;
-    worker->broken = false;
-    worker->last_heard = clock_->Now();
   }
   effects.Run();
   return next;
 }
 
 absl::Status Coordinator::CaughtUp(const v1::Hello& who) {
+  GRADWIRE_RETURN_IF_ERROR(CheckTakesPart(who));
   Effects effects;
   {
     MutexLock lock(&mu_);
@@ -203,6 +262,7 @@ absl::Status Coordinator::CaughtUp(const v1::Hello& who) {
 }
 
 absl::Status Coordinator::Gradient(const v1::Hello& who, const v1::Gradient& message) {
+  GRADWIRE_RETURN_IF_ERROR(CheckTakesPart(who));
   Effects effects;
   absl::Status status;
   {
@@ -290,6 +350,7 @@ absl::Status Coordinator::OrderResync(WorkerEntry* worker, const std::string& wh
     Depart(worker, WorkerEntry::State::kLost, why, effects, twice);
   } else {
     DropFromRound(worker->rank, effects);
+    if (IsFixed() && round_.Restart(worker->rank)) AskAllAgain(effects);
     v1::Control control;
     control.mutable_resync()->set_reason(why);
     // None when the stream ended before its last message was handled.
@@ -302,16 +363,17 @@ absl::Status Coordinator::OrderResync(WorkerEntry* worker, const std::string& wh
 
 bool Coordinator::MayRead(const v1::Hello& who) {
   MutexLock lock(&mu_);
-  if (!Full()) return true;
+  if (!Full() || IsQuorum() || who.follower()) return true;
   const auto worker = membership_.Find(who.worker_id(), who.incarnation());
   return !worker.ok() || !round_.HasWaiting((*worker)->rank);
 }
 
 void Coordinator::StreamEnded(const v1::Hello& who, const Subscriber* stream) {
   MutexLock lock(&mu_);
-  const auto found = streams_.find(who.worker_id());
+  const auto found = streams_.find(StreamKey(who, stream));
   if (found == streams_.end() || found->second.get() != stream) return;  // an older one
   streams_.erase(found);
+  if (who.follower()) return;
   const auto worker = membership_.Find(who.worker_id(), who.incarnation());
   if (!worker.ok()) return;
   (*worker)->connected = false;

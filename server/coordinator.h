@@ -14,27 +14,22 @@
 #include "absl/strings/string_view.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
-#include "common/optimizer/learning_rate.h"
 #include "gradwire/v1/admin.pb.h"
 #include "gradwire/v1/service.pb.h"
 #include "server/counters.h"
 #include "server/history.h"
 #include "server/membership.h"
-#include "server/on_demand.h"
-#include "server/reset_rule.h"
 #include "server/round.h"
 #include "server/subscriber.h"
-#include "server/update_maker.h"
 
 namespace gradwire {
 
 struct CoordinatorOptions {
-  std::string state_dir;
-  size_t max_log_bytes = size_t{256} << 20;
+  HistoryOptions history;
   size_t max_waiting_bytes = size_t{256} << 20;  // payloads that wait for a lower rank's
 };
 
-enum class Phase { kWaiting, kTraining, kStarved, kFinishing, kFinished, kFailed };
+enum class Phase { kWaiting, kTraining, kStarved, kPaused, kFinishing, kFinished, kFailed };
 
 // A worker that went before the job's end.
 struct Departure {
@@ -77,9 +72,13 @@ class Coordinator {
   void Tick() ABSL_LOCKS_EXCLUDED(mu_);
 
   const UpdateLog& log() const { return log_; }
+  const Snapshots& snapshots() const { return snapshots_; }
   const std::shared_ptr<const Job>& job() const { return job_; }
-  // NotFound when there is none yet, and says when there will be.
+  // The newest at or below `version` (0: the newest).  NotFound when there is none yet, and says
+  // when there will be.
   absl::StatusOr<Snapshots::File> SnapshotAt(uint64_t version) ABSL_LOCKS_EXCLUDED(mu_);
+  // The server's state as a snapshot of now would hold it, for audits; empty before the start.
+  std::string EncodeState() ABSL_LOCKS_EXCLUDED(mu_);
   v1::GetStatusResponse GetStatus() ABSL_LOCKS_EXCLUDED(mu_);
 
   struct Result {
@@ -117,21 +116,44 @@ class Coordinator {
   void Depart(WorkerEntry* worker, WorkerEntry::State state, std::string reason, Effects* effects,
               absl::Status error = absl::OkStatus()) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DepartRefused(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // ELASTIC: the round goes on without it.  FIXED: the round waits for it.
   void DropFromRound(uint32_t rank, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // FIXED: from now on this incarnation speaks for the rank.
+  void ReplaceInRound(const WorkerEntry& worker, Effects* effects)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void AskAllAgain(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void TrimLog() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void DepartStuck(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CheckLost(absl::Duration now, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The newest of the worker's saved points that it can get to.
+  void AnswerSaved(const v1::JoinRequest& request, WorkerEntry* worker,
+                   v1::JoinResponse* response) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool OnLog(const v1::Point& point) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Makes whatever step is possible now: the start, an update, the end.
   void Advance(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Start(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // After a restart: members and the open step, as the newest record says.
+  void Resume() ABSL_LOCKS_EXCLUDED(mu_);
+  void RememberMembers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void OpenRound() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool QuorumReached() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CloseRound(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckAbstentions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   v1::Header MakeHeader(const std::vector<v1::Member>& next) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Commit(uint64_t version, MadeUpdate update, const v1::Header& header, Effects* effects)
+  // Takes the made update; TryCommit makes it the newest version, now or when there is room on
+  // the disk.
+  void Commit(uint64_t version, MadeUpdate update, v1::Header header, Effects* effects)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void TryCommit(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Fail(const absl::Status& status, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SaveFinal(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FinishIfAllLeft(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool Running() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return phase_ == Phase::kTraining || phase_ == Phase::kStarved;
+    return phase_ == Phase::kTraining || phase_ == Phase::kStarved || phase_ == Phase::kPaused;
   }
+  bool IsFixed() const { return job_->config.membership().mode() == v1::Membership::FIXED; }
+  bool IsQuorum() const { return job_->config.consistency() == v1::QUORUM; }
   std::string StateOf(const WorkerEntry& worker) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   v1::Point NewestPoint() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WakeAll(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -145,20 +167,23 @@ class Coordinator {
   const Clock* const clock_;
   ServerCounters* const counters_;
   const std::unique_ptr<History> history_ ABSL_PT_GUARDED_BY(mu_);
-  const UpdateLog& log_;  // history_'s: it has a lock of its own
+  const UpdateLog& log_;  // history_'s, as the next: they have locks of their own
+  const Snapshots& snapshots_;
 
   Mutex mu_;
   CondVar ended_;
   Phase phase_ ABSL_GUARDED_BY(mu_) = Phase::kWaiting;
   bool drained_ ABSL_GUARDED_BY(mu_) = false;  // no update is made any more
-  absl::Status failure_ ABSL_GUARDED_BY(mu_);
+  absl::Status failure_ ABSL_GUARDED_BY(mu_);  // as workers are told
+  absl::Status cause_ ABSL_GUARDED_BY(mu_);    // the same with its own code
   Membership membership_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, std::shared_ptr<Subscriber>> streams_ ABSL_GUARDED_BY(mu_);  // by worker
   Round round_ ABSL_GUARDED_BY(mu_);
-  UpdateMaker update_maker_ ABSL_GUARDED_BY(mu_);
-  ResetRule reset_rule_ ABSL_GUARDED_BY(mu_);
-  OnDemand on_demand_ ABSL_GUARDED_BY(mu_);
-  LearningRate learning_rate_ ABSL_GUARDED_BY(mu_);
+  absl::Duration first_arrival_ ABSL_GUARDED_BY(mu_);  // in this round; QUORUM
+  // Made, but not yet on the log: the disk is full.
+  std::shared_ptr<const Record> pending_ ABSL_GUARDED_BY(mu_);
+  v1::Header pending_header_ ABSL_GUARDED_BY(mu_);
+  bool final_saved_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<Departure> departures_ ABSL_GUARDED_BY(mu_);
   v1::Evaluation evaluation_ ABSL_GUARDED_BY(mu_);
   double loss_ ABSL_GUARDED_BY(mu_) = 0;

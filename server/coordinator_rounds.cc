@@ -15,105 +15,47 @@ constexpr absl::Duration kMaxFarewell = absl::Minutes(10);  // for all to Leave 
 
 }  // namespace
 
-void Coordinator::Tick() {
-  Effects effects;
-  {
-    MutexLock lock(&mu_);
-    const absl::Duration now = clock_->Now();
-    for (const WorkerEntry* lost : membership_.Expire(now)) {
-      Depart(const_cast<WorkerEntry*>(lost), lost->state, lost->note, &effects);
-    }
-    const v1::Membership& config = job_->config.membership();
-    if (phase_ == Phase::kWaiting &&
-        now - created_ > absl::Seconds(config.start_timeout_seconds())) {
-      Fail(absl::DeadlineExceededError(absl::StrCat(
-               membership_.ready(), " of ", config.workers(), " workers were ready within ",
-               config.start_timeout_seconds(), " s (membership.start_timeout_seconds)")),
-           &effects);
-    }
-    Advance(&effects);
-  }
-  effects.Run();
-}
-
-void Coordinator::Depart(WorkerEntry* worker, WorkerEntry::State state, std::string reason,
-                         Effects* effects, absl::Status error) {
-  membership_.Remove(worker, state, reason);
-  const bool ending = phase_ == Phase::kFinishing || phase_ == Phase::kFinished;
-  if (!ending) {
-    const uint64_t step = Running() ? round_.step() : 0;
-    LogWarning(absl::StrCat("worker \"", worker->id, "\" (rank ", worker->rank, ") is out at step ",
-                            step, ": ", reason));
-    worker->note = absl::StrCat(reason, " (at step ", step, ")");
-    if (departures_.size() < kMaxDepartures) {
-      departures_.push_back(
-          {.worker = worker->id, .rank = worker->rank, .step = step, .reason = std::move(reason)});
-    }
-  }
-  const auto stream = streams_.find(worker->id);
-  if (stream != streams_.end()) {
-    if (ending) {
-      v1::Control control;
-      control.mutable_stop()->set_reason("the job has ended");
-      effects->Send(stream->second, std::move(control));
-      effects->Close(stream->second, absl::OkStatus());
-    } else {
-      const bool lost = state == WorkerEntry::State::kLost;
-      if (error.ok() && lost) error = absl::AbortedError(worker->note);
-      effects->Close(stream->second, std::move(error));
-    }
-    streams_.erase(stream);
-  }
-  DropFromRound(worker->rank, effects);
-}
-
-void Coordinator::DepartRefused(Effects* effects) {
-  while (const v1::Member* refused = round_.RefusedMember()) {
-    counters_->payloads_refused.Add();
-    const v1::Member member = *refused;
-    const auto worker = membership_.Find(member.id(), member.incarnation());
-    if (worker.ok()) {
-      Depart(*worker, WorkerEntry::State::kLost,
-             "its payload, added to those of lower ranks, overflows", effects);
-    } else {
-      DropFromRound(member.rank(), effects);
-    }
-  }
-}
-
-void Coordinator::DropFromRound(uint32_t rank, Effects* effects) {
-  if (!Running()) return;
-  const bool full = Full();
-  const bool thrown_away = round_.Drop(rank);
-  if (full) WakeAll(effects);
-  if (!thrown_away) return;
-  v1::Control control;
-  control.mutable_resend()->set_step(round_.step());
-  for (const auto& [id, stream] : streams_) effects->Send(stream, control);
-}
-
 void Coordinator::Advance(Effects* effects) {
   if (drained_) return;
+  if (pending_ != nullptr) return TryCommit(effects);
+  if (Running() && IsQuorum() && !round_.complete() && QuorumReached()) round_.CloseWithWhole();
   if (Running()) DepartRefused(effects);
   if (phase_ == Phase::kWaiting && membership_.ready() >= job_->config.membership().workers()) {
     Start(effects);
   } else if (Running() && round_.complete()) {
     CloseRound(effects);
   } else if (phase_ == Phase::kFinishing) {
-    FinishIfAllLeft(effects);
+    if (!final_saved_) SaveFinal(effects);
+    if (final_saved_) FinishIfAllLeft(effects);
   }
 }
 
 void Coordinator::Start(Effects* effects) {
-  const std::vector<v1::Member> members = membership_.ReadyMembers();
+  std::vector<v1::Member> members = membership_.ReadyMembers();
+  const uint32_t workers = job_->config.membership().workers();
+  if (IsFixed() && members.size() > workers) members.resize(workers);
+  for (WorkerEntry* other : membership_.Fix(members)) {
+    Depart(other, WorkerEntry::State::kLeft, "the members are fixed", effects,
+           membership_.CheckMayJoin(other->id));
+  }
   v1::Header header;
   for (const v1::Member& member : members) *header.add_members() = member;
-  header.set_next_learning_rate(learning_rate_.At(1));
   LogInfo(absl::StrCat("step 1 begins with ", members.size(), " workers"));
   phase_ = Phase::kTraining;
   started_ = clock_->Now();
   last_update_ = started_;
-  Commit(0, MakeEmptyUpdate(0, header), header, effects);
+  MadeUpdate first = history_->state().MakeFirst(&header);
+  Commit(0, std::move(first), std::move(header), effects);
+}
+
+bool Coordinator::QuorumReached() {
+  const v1::Quorum& quorum = job_->config.quorum();
+  const absl::Duration now = clock_->Now();
+  const size_t arrived = round_.arrived();
+  if (arrived > 0) first_arrival_ = std::min(first_arrival_, now);
+  if (round_.awaited() == 0 || arrived >= quorum.workers()) return true;
+  return arrived >= quorum.min_workers() &&
+         now - first_arrival_ >= absl::Seconds(quorum.deadline_seconds());
 }
 
 v1::Header Coordinator::MakeHeader(const std::vector<v1::Member>& next) {
@@ -123,15 +65,10 @@ v1::Header Coordinator::MakeHeader(const std::vector<v1::Member>& next) {
   for (const v1::Contributor& used : round_.used()) *header.add_used() = used;
   header.set_learning_rate(replica.header().next_learning_rate());
   header.set_loss(round_.loss());
-  if (round_.evaluation() != nullptr) {
-    *header.mutable_evaluation() = *round_.evaluation();
-    learning_rate_.Observe(header.evaluation());
-  }
+  if (round_.evaluation() != nullptr) *header.mutable_evaluation() = *round_.evaluation();
   header.set_finished(round_.step() >= job_->config.steps());
-  if (!header.finished()) {
-    for (const v1::Member& member : next) *header.add_members() = member;
-    header.set_next_learning_rate(learning_rate_.At(round_.step() + 1));
-  }
+  if (header.finished()) return header;
+  for (const v1::Member& member : next) *header.add_members() = member;
   return header;
 }
 
@@ -165,7 +102,7 @@ absl::Status Coordinator::CheckAbstentions() {
 }
 
 void Coordinator::CloseRound(Effects* effects) {
-  const std::vector<v1::Member> next = membership_.ReadyMembers();
+  const std::vector<v1::Member> next = membership_.NextMembers();
   const uint32_t min_workers = job_->config.membership().min_workers();
   const bool last = round_.step() >= job_->config.steps();
   if (!last && next.size() < min_workers) {
@@ -179,54 +116,58 @@ void Coordinator::CloseRound(Effects* effects) {
   phase_ = Phase::kTraining;
   if (absl::Status status = CheckAbstentions(); !status.ok()) return Fail(status, effects);
   v1::Header header = MakeHeader(next);
-  const bool resets = reset_rule_.Decide(round_, &header);
-  if (header.used().empty()) {
-    if (resets) update_maker_.ForgetResiduals();
-    Commit(round_.step(), MakeEmptyUpdate(round_.step(), header), header, effects);
-    return;
-  }
-  if (on_demand_.active()) {
-    const double norm = update_maker_.Norm(round_, header.learning_rate());
-    header.set_perturbation_scale(
-        on_demand_.Decide(round_.step(), norm, history_->replica().parameters()));
-  }
-  absl::StatusOr<MadeUpdate> update = update_maker_.Make(round_, header);
+  absl::StatusOr<MadeUpdate> update = history_->state().Make(round_, history_->replica(), &header);
   if (!update.ok()) return Fail(update.status(), effects);
-  if (resets) update_maker_.ForgetResiduals();
   counters_->payloads_used.Add(static_cast<uint64_t>(header.used_size()));
-  loss_ = header.loss();
+  if (header.used_size() > 0) loss_ = header.loss();
   if (header.has_evaluation()) evaluation_ = header.evaluation();
-  Commit(round_.step(), *std::move(update), header, effects);
+  Commit(round_.step(), *std::move(update), std::move(header), effects);
 }
 
-void Coordinator::Commit(uint64_t version, MadeUpdate update, const v1::Header& header,
-                         Effects* effects) {
-  const uint64_t reset_id = history_->replica().reset_id();
-  const Touched touched = std::move(update.touched);
-  reset_rule_.Before(history_->replica().parameters(), touched);
-  if (absl::Status status = history_->Commit(version, std::move(update)); !status.ok()) {
-    return Fail(status, effects);
+void Coordinator::Commit(uint64_t version, MadeUpdate update, v1::Header header, Effects* effects) {
+  pending_ = MakeRecord(version, std::move(update.parts), update.payload_bytes,
+                        std::move(update.server_part));
+  pending_header_ = std::move(header);
+  TryCommit(effects);
+}
+
+void Coordinator::TryCommit(Effects* effects) {
+  const absl::Status status = history_->Commit(pending_, pending_header_);
+  if (absl::IsResourceExhausted(status)) {
+    if (phase_ != Phase::kPaused) {
+      LogError(absl::StrCat("the training pauses: ", status.message(),
+                            "; it goes on when there is room"));
+    }
+    phase_ = Phase::kPaused;
+    return;
   }
-  reset_rule_.After(history_->replica().parameters(), touched);
+  if (!status.ok()) return Fail(status, effects);
+  if (phase_ == Phase::kPaused) LogInfo("there is room again: the training goes on");
+  phase_ = Phase::kTraining;
+  pending_ = nullptr;
   last_update_ = clock_->Now();
   recent_updates_.push_back(last_update_);
   if (recent_updates_.size() > kRecentUpdates) recent_updates_.pop_front();
-  if (header.finished()) {
-    if (absl::Status status = history_->SaveFinal(); !status.ok()) return Fail(status, effects);
-    if (absl::Status status = history_->SaveSnapshot(); !status.ok()) {
-      return Fail(status, effects);
-    }
-    LogInfo(absl::StrCat("all ", version, " steps are done"));
+  if (pending_header_.finished()) {
+    LogInfo(absl::StrCat("all ", history_->replica().version(), " steps are done"));
     phase_ = Phase::kFinishing;
+    SaveFinal(effects);
   } else {
-    const std::vector<v1::Member> members(header.members().begin(), header.members().end());
-    round_.Open(version + 1, members,
-                {.flush = header.next_flush(),
-                 .reset_before = header.reset_id() != reset_id,
-                 .bases = history_->replica().bases()});
+    OpenRound();
   }
   WakeAll(effects);
   ended_.NotifyAll();
+}
+
+void Coordinator::SaveFinal(Effects* effects) {
+  absl::Status status = history_->SaveFinal();
+  if (status.ok()) status = history_->SaveSnapshot();
+  if (status.ok()) final_saved_ = true;
+  if (absl::IsResourceExhausted(status)) {
+    LogError(absl::StrCat("the final model cannot be saved yet: ", status.message()));
+  } else if (!status.ok()) {
+    Fail(status, effects);
+  }
 }
 
 void Coordinator::FinishIfAllLeft(Effects* effects) {
@@ -246,6 +187,7 @@ void Coordinator::FinishIfAllLeft(Effects* effects) {
 void Coordinator::Fail(const absl::Status& status, Effects* effects) {
   LogError(absl::StrCat("the job stops: ", status.message()));
   failure_ = absl::FailedPreconditionError(absl::StrCat("the job has failed: ", status.message()));
+  cause_ = absl::Status(status.code(), failure_.message());
   phase_ = Phase::kFailed;
   for (const auto& [id, stream] : streams_) effects->Close(stream, failure_);
   streams_.clear();
@@ -263,7 +205,7 @@ Coordinator::Result Coordinator::WaitForEnd(absl::Duration timeout) {
   };
   if (!ended()) ended_.WaitFor(&mu_, timeout);
   return {.phase = phase_,
-          .failure = failure_,
+          .failure = cause_,
           .version = history_->replica().version(),
           .seconds = absl::ToDoubleSeconds(last_update_ - started_),
           .loss = loss_,

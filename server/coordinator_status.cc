@@ -13,6 +13,8 @@ absl::string_view PhaseName(Phase phase) {
       return "training";
     case Phase::kStarved:
       return "below min_workers";
+    case Phase::kPaused:
+      return "paused: the disk is full";
     case Phase::kFinishing:
       return "finishing";
     case Phase::kFinished:
@@ -36,13 +38,20 @@ std::string Coordinator::StateOf(const WorkerEntry& worker) const {
 
 absl::StatusOr<Snapshots::File> Coordinator::SnapshotAt(uint64_t version) {
   MutexLock lock(&mu_);
-  const Snapshots::File* file = history_->snapshots().Newest(version == 0 ? UINT64_MAX : version);
-  if (file != nullptr) return *file;
+  const std::optional<Snapshots::File> file =
+      snapshots_.Newest(version == 0 ? UINT64_MAX : version);
+  if (file.has_value()) return *file;
   const uint64_t every = job_->config.snapshot_every();
   return absl::NotFoundError(absl::StrCat(
       "no snapshot at or below version ", version == 0 ? history_->replica().version() : version,
       ": the next is made at version ", (history_->replica().version() / every + 1) * every,
       " or at the job's end (snapshot_every)"));
+}
+
+std::string Coordinator::EncodeState() {
+  MutexLock lock(&mu_);
+  const Replica& replica = history_->replica();
+  return replica.started() ? history_->state().Encode(replica) : "";
 }
 
 v1::GetStatusResponse Coordinator::GetStatus() {

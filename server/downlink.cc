@@ -9,10 +9,17 @@
 #include "common/kernels/vector.h"
 
 namespace gradwire {
+
 Downlink::Downlink(std::shared_ptr<const Job> job) : job_(std::move(job)) {
   for (size_t block = 0; block < job_->plans.size(); ++block) {
     if (HasResidual(block)) residual_.resize(job_->layout.dimension());
   }
+}
+
+bool Downlink::Restore(std::vector<float> residual) {
+  if (residual.size() != residual_.size()) return false;
+  residual_ = std::move(residual);
+  return true;
 }
 
 bool Downlink::HasResidual(size_t block) const {

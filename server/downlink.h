@@ -24,11 +24,16 @@ class Downlink {
   // is left in any state; `key` has the unit.  A flush leaves no residual.
   void Encode(const BlockKey& key, bool flush, BlockValues* mean, std::string* payload);
 
-  void Reset();
-
- private:
+  // Of the block.
   bool HasResidual(size_t block) const;
 
+  void Reset();
+
+  const std::vector<float>& residual() const { return residual_; }
+  // False: another number of coordinates.
+  bool Restore(std::vector<float> residual);
+
+ private:
   const std::shared_ptr<const Job> job_;
   std::vector<float> residual_;  // empty when no block has one
 };

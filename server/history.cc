@@ -2,36 +2,126 @@
 // Implementation of history.h.
 #include "server/history.h"
 
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/replica/snapshot.h"
+#include "server/recovery.h"
+#include "server/state_directory.h"
 
 namespace gradwire {
+namespace {
 
-absl::StatusOr<std::unique_ptr<History>> History::Create(std::shared_ptr<const Job> job,
-                                                         const std::string& state_dir,
-                                                         size_t max_log_bytes) {
-  GRADWIRE_ASSIGN_OR_RETURN(std::unique_ptr<Snapshots> snapshots, Snapshots::Create(state_dir));
-  return std::unique_ptr<History>(new History(std::move(job), std::move(snapshots), max_log_bytes));
+std::string CutText(const LogCut& cut) {
+  return absl::StrCat("the log was damaged at its end: version ", cut.version,
+                      cut.possibly_acknowledged ? " (possibly_acknowledged=true)" : "",
+                      " is cut off ", cut.file, " at offset ", cut.offset, ": ", cut.reason);
 }
 
-absl::Status History::Commit(uint64_t version, MadeUpdate update) {
-  const std::shared_ptr<const Record> record =
-      MakeRecord(version, std::move(update.parts), update.payload_bytes);
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<History>> History::Open(std::shared_ptr<const Job> job,
+                                                       HistoryOptions options) {
+  const absl::Duration begin = SteadyClock().Now();
+  FileSystem* const files = options.files;
+  GRADWIRE_ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock,
+                            ClaimStateDirectory(files, options.state_dir, *job));
+  GRADWIRE_ASSIGN_OR_RETURN(std::unique_ptr<LogStore> store,
+                            LogStore::Open({.files = files,
+                                            .folder = options.state_dir + "/log",
+                                            .schema_hash = job->schema_hash,
+                                            .fsync = options.fsync}));
+  if (store->cut().has_value()) LogError(CutText(*store->cut()));
+  std::unique_ptr<History> history(new History(job, std::move(options), std::move(store)));
+  history->lock_ = std::move(lock);
+  GRADWIRE_ASSIGN_OR_RETURN(history->snapshots_,
+                            Snapshots::Open({.files = files,
+                                             .state_dir = history->options_.state_dir,
+                                             .kept = history->options_.snapshots_kept},
+                                            job));
+  GRADWIRE_ASSIGN_OR_RETURN(Recovered recovered,
+                            Recover(job, history->store_.get(), history->snapshots_.get()));
+  history->replica_ = std::move(recovered.replica);
+  history->state_ = std::move(recovered.state);
+  history->recovered_records_ = recovered.records;
+  if (history->replica_->started()) {
+    history->NoteHash();
+    LogInfo(absl::StrCat(
+        "recovered version ", history->replica_->version(), " from ",
+        recovered.from > 0 ? absl::StrCat("the snapshot of version ", recovered.from) : "the seed",
+        " and ", recovered.records, " records in ",
+        absl::FormatDuration(absl::Trunc(SteadyClock().Now() - begin, absl::Milliseconds(1)))));
+  }
+  return history;
+}
+
+bool History::SnapshotIsDue(uint64_t version) const {
+  return version > 0 && (version % job_->config.snapshot_every() == 0 ||
+                         bytes_since_snapshot_ > options_.snapshot_bytes);
+}
+
+absl::Status History::Commit(const std::shared_ptr<const Record>& record,
+                             const v1::Header& header) {
   GRADWIRE_RETURN_IF_ERROR(log_.Append(record));
-  GRADWIRE_RETURN_IF_ERROR(replica_.Apply(*record));
-  has_hash_ = version % job_->config.hash_every() == 0;
-  if (has_hash_) hash_ = replica_.Hash();
-  bytes_since_snapshot_ += record->bytes;
-  const bool due = version > 0 && version % job_->config.snapshot_every() == 0;
-  if (due || bytes_since_snapshot_ > max_log_bytes_ / 2) return SaveSnapshot();
+  bytes_since_snapshot_ += record->bytes + record->server_part.size();
+  std::unique_ptr<SnapshotWriter> writer;
+  if (SnapshotIsDue(record->version)) {
+    writer = snapshots_->Begin({.version = record->version,
+                                .chain_hash = record->chain_hash,
+                                .applied = replica_->applied() + (header.used().empty() ? 0 : 1),
+                                .reset_id = header.reset_id(),
+                                .header = header});
+  }
+  state_->Applying(*replica_);
+  Replica::BlockDone write_block;
+  if (writer != nullptr) {
+    write_block = [&](size_t block) { writer->WriteBlock(*replica_, block); };
+  }
+  GRADWIRE_RETURN_IF_ERROR(replica_->Apply(*record, write_block));
+  state_->Applied(*replica_);
+  NoteHash();
+  if (writer == nullptr) return absl::OkStatus();
+  snapshots_->Finish(std::move(writer), *replica_, state_->Encode(*replica_));
+  bytes_since_snapshot_ = 0;
+  store_->Roll();
   return absl::OkStatus();
+}
+
+void History::NoteHash() {
+  has_hash_ = replica_->version() % job_->config.hash_every() == 0;
+  if (has_hash_) hash_ = replica_->Hash();
 }
 
 absl::Status History::SaveSnapshot() {
-  GRADWIRE_RETURN_IF_ERROR(snapshots_->Save(replica_));
-  bytes_since_snapshot_ = 0;
-  // The snapshot's own record stays: a worker that starts from it names it.
-  if (replica_.version() > 0) log_.Trim(replica_.version() - 1, max_log_bytes_);
-  return absl::OkStatus();
+  return snapshots_->Save(*replica_, state_->Encode(*replica_));
+}
+
+void History::SyncLog(absl::Duration now) {
+  if (const absl::Status status = store_->SyncDue(now); !status.ok()) LogError(status.message());
+}
+
+void History::Trim(uint64_t oldest_saved) {
+  const std::optional<Snapshots::File> newest = snapshots_->Newest(UINT64_MAX);
+  if (!newest.has_value() || newest->version == retained_for_) return;
+  retained_for_ = newest->version;
+  // What only workers' states need is kept as long as it is not too much.
+  const std::optional<Snapshots::File> needed = snapshots_->Newest(oldest_saved);
+  const bool too_much = store_->bytes() > options_.log_retain;
+  snapshots_->Retain(too_much ? newest->version : oldest_saved);
+  const std::vector<uint64_t> kept = snapshots_->versions();
+  uint64_t keep_from = kept.front();
+  const bool reaches_seed = !too_much && store_->range().oldest == 0;
+  if (!needed.has_value() && reaches_seed) keep_from = 0;
+  // The record of the oldest snapshot stays: who starts from it names it.
+  if (const absl::Status status = log_.TrimBelow(keep_from); !status.ok()) {
+    LogWarning(status.message());
+  }
 }
 
 }  // namespace gradwire

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The server's replica, its log and its snapshots: where an update becomes part of the model.
+// The server's replica and state, its log and its snapshots: where an update becomes part of the
+// model, and where all of it comes back from after a crash.
 #pragma once
 
 #include <cstdint>
@@ -7,50 +8,85 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/base/file_system.h"
 #include "common/replica/job.h"
+#include "common/replica/log_store.h"
 #include "common/replica/replica.h"
 #include "common/replica/update_log.h"
+#include "server/server_state.h"
 #include "server/snapshots.h"
-#include "server/update_maker.h"
 
 namespace gradwire {
 
-// Not thread-safe, but for log().
+struct HistoryOptions {
+  FileSystem* files = PosixFileSystem();  // must outlive the history
+  std::string state_dir;
+  FsyncPolicy fsync = {};
+  size_t max_cached_bytes = size_t{64} << 20;  // of the log, in memory
+  size_t snapshot_bytes = size_t{128} << 20;   // a snapshot at the latest after so much log
+  size_t log_retain = size_t{1} << 30;         // of log, for workers' saved states, at most
+  size_t snapshots_kept = 2;
+};
+
+// Not thread-safe, but for log() and snapshots().
 class History {
  public:
-  static absl::StatusOr<std::unique_ptr<History>> Create(std::shared_ptr<const Job> job,
-                                                         const std::string& state_dir,
-                                                         size_t max_log_bytes);
+  // Claims the state directory and recovers what is in it.  FailedPrecondition, DataLoss and so on
+  // name the file and the remedy.
+  static absl::StatusOr<std::unique_ptr<History>> Open(std::shared_ptr<const Job> job,
+                                                       HistoryOptions options);
 
-  // Appends the record, applies it, and takes a snapshot when one is due.
-  absl::Status Commit(uint64_t version, MadeUpdate update);
+  // Appends the record, whose header is `header` and which the state has made; applies it, and
+  // writes a snapshot when one is due.  ResourceExhausted: the disk is full; nothing has changed,
+  // and the same call may be made again.
+  absl::Status Commit(const std::shared_ptr<const Record>& record, const v1::Header& header);
 
+  // At the job's end, or before the server goes: a snapshot of the newest version.
   absl::Status SaveSnapshot();
-  absl::Status SaveFinal() const { return snapshots_->SaveFinal(replica_); }
+  absl::Status SaveFinal() const { return snapshots_->SaveFinal(*replica_); }
 
+  // For the snapshot under way.
+  void WaitForSnapshot() { snapshots_->Wait(); }
+
+  // A few times a second: syncs the log where its policy says so.
+  void SyncLog(absl::Duration now);
+  // The same: gives up what nobody needs.  `oldest_saved` is the oldest version of a worker's
+  // saved state, or the newest version.
+  void Trim(uint64_t oldest_saved);
+
+  ServerState& state() { return *state_; }
+  const ServerState& state() const { return *state_; }
   const UpdateLog& log() const { return log_; }
-  const Replica& replica() const { return replica_; }
+  const Replica& replica() const { return *replica_; }
   const Snapshots& snapshots() const { return *snapshots_; }
+  uint64_t recovered_records() const { return recovered_records_; }
 
   // The replica's hash, when its version is one at which replicas are compared.
   const uint64_t* comparable_hash() const { return has_hash_ ? &hash_ : nullptr; }
 
  private:
-  History(std::shared_ptr<const Job> job, std::unique_ptr<Snapshots> snapshots,
-          size_t max_log_bytes)
-      : job_(job),
-        max_log_bytes_(max_log_bytes),
-        snapshots_(std::move(snapshots)),
-        replica_(std::move(job)) {}
+  History(std::shared_ptr<const Job> job, HistoryOptions options, std::unique_ptr<LogStore> store)
+      : job_(std::move(job)),
+        options_(std::move(options)),
+        store_(std::move(store)),
+        log_(store_.get(), options_.max_cached_bytes) {}
+  bool SnapshotIsDue(uint64_t version) const;
+  void NoteHash();
 
   const std::shared_ptr<const Job> job_;
-  const size_t max_log_bytes_;
-  const std::unique_ptr<Snapshots> snapshots_;
-  Replica replica_;
+  const HistoryOptions options_;
+  std::unique_ptr<FileLock> lock_;
+  const std::unique_ptr<LogStore> store_;
   UpdateLog log_;
+  std::unique_ptr<Snapshots> snapshots_;
+  std::unique_ptr<Replica> replica_;
+  std::unique_ptr<ServerState> state_;
+  uint64_t recovered_records_ = 0;
   bool has_hash_ = false;
   uint64_t hash_ = 0;
   size_t bytes_since_snapshot_ = 0;
+  uint64_t retained_for_ = 0;  // the newest snapshot when old files were last given up
 };
 
 }  // namespace gradwire

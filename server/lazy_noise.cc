@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "common/random/gaussian.h"
 
@@ -33,6 +34,20 @@ void LazyNoise::AddTo(const BlockKey& key, size_t block_offset, BlockValues* mea
     mean->values[i] += static_cast<float>(std::sqrt(total_ - drawn)) * normals_[i];
     drawn = total_;
   }
+}
+
+void LazyNoise::NoteDrawn(const BlockKey& key, size_t block_offset, const BlockValues& mean) {
+  if (!active_ || !job_->plans[key.block].noise_at_server) return;
+  for (size_t i = 0; i < mean.values.size(); ++i) {
+    drawn_[block_offset + (mean.dense ? i : mean.indices[i])] = total_;
+  }
+}
+
+bool LazyNoise::Restore(double total, std::vector<double> drawn) {
+  if (drawn.size() != drawn_.size()) return false;
+  total_ = total;
+  drawn_ = std::move(drawn);
+  return true;
 }
 
 void LazyNoise::Forget() { std::fill(drawn_.begin(), drawn_.end(), total_); }

@@ -3,6 +3,7 @@
 // same, the work is that of the coordinates sent.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "common/codec/codec.h"
@@ -27,6 +28,15 @@ class LazyNoise {
   void BeginStep(float learning_rate);
   // values[i] += the noise that coordinate indices[i] has gathered.
   void AddTo(const BlockKey& key, size_t block_offset, BlockValues* mean);
+
+  // In replay, in place of AddTo: the noise is in the update that is on the log.
+  void NoteDrawn(const BlockKey& key, size_t block_offset, const BlockValues& mean);
+
+  // V_t, and V at each coordinate's last time (none when not active).
+  double total() const { return total_; }
+  const std::vector<double>& drawn() const { return drawn_; }
+  // False: another number of coordinates.
+  bool Restore(double total, std::vector<double> drawn);
 
   // The residuals were dropped, and the noise in them.
   void Forget();

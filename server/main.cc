@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -25,7 +26,19 @@
 
 ABSL_FLAG(std::string, job, "", "Job file, .textproto or .json; required.");
 ABSL_FLAG(std::string, listen, "127.0.0.1:7070", "HOST:PORT to serve on; port 0 picks a free one.");
-ABSL_FLAG(std::string, state_dir, "", "Folder for snapshots; a temporary one when empty.");
+ABSL_FLAG(std::string, state_dir, "",
+          "Folder for the log and snapshots, from which a restarted server goes on; a temporary "
+          "one, removed at the end, when empty.");
+ABSL_FLAG(std::string, fsync, "interval:100ms",
+          "When the log is made to last over a power cut: always (before an update is published), "
+          "interval:DURATION, or never.  A killed process loses nothing in any case.");
+ABSL_FLAG(uint64_t, log_retain, uint64_t{1} << 30,
+          "Bytes of log kept at most for workers that may come back with a saved state.");
+ABSL_FLAG(uint32_t, snapshots, 2, "So many snapshots are kept.");
+ABSL_FLAG(
+    std::string, when_done, "exit",
+    "When the job has ended: exit, or serve the final model until SIGTERM (for an orchestrator "
+    "that starts again whatever exits).");
 ABSL_FLAG(std::string, summary, "", "File for a JSON summary when the job ends.");
 ABSL_FLAG(std::string, kernel, "auto",
           "Instruction set: auto, scalar, sse4, avx2, avx512 or neon.");
@@ -56,19 +69,46 @@ absl::StatusOr<std::string> MakeTemporaryFolder() {
   return path;
 }
 
+bool SignalCame(const sigset_t& signals) {
+  const timespec poll = {.tv_sec = 0, .tv_nsec = 50'000'000};
+  return sigtimedwait(&signals, nullptr, &poll) > 0;
+}
+
+// The summary, and, if the job has ended, the line that says with what.
+absl::Status ReportEnd(const Job& job, const Coordinator::Result& result,
+                       const ServerCounters& counters) {
+  if (const std::string path = absl::GetFlag(FLAGS_summary); !path.empty()) {
+    GRADWIRE_RETURN_IF_ERROR(WriteFileAtomically(path, SummaryJson(job, result, counters)));
+  }
+  if (result.phase != Phase::kFinished) return absl::OkStatus();
+  std::printf("final version=%llu parameters=%s\n", static_cast<unsigned long long>(result.version),
+              HashText(result.parameters_hash).c_str());
+  std::fflush(stdout);
+  return absl::OkStatus();
+}
+
 absl::Status Run(const sigset_t& signals) {
   if (absl::GetFlag(FLAGS_job).empty()) {
     return absl::InvalidArgumentError("--job=FILE is required");
   }
+  const bool serves = absl::GetFlag(FLAGS_when_done) == "serve";
+  if (!serves && absl::GetFlag(FLAGS_when_done) != "exit") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--when_done=", absl::GetFlag(FLAGS_when_done), " is neither exit nor serve"));
+  }
   GRADWIRE_RETURN_IF_ERROR(SetKernelTarget(absl::GetFlag(FLAGS_kernel)));
   GRADWIRE_ASSIGN_OR_RETURN(v1::JobConfig config, ReadJobFile(absl::GetFlag(FLAGS_job)));
   GRADWIRE_ASSIGN_OR_RETURN(std::shared_ptr<const Job> job, MakeJob(std::move(config)));
-  ServerOptions options = {.listen = absl::GetFlag(FLAGS_listen),
-                           .state_dir = absl::GetFlag(FLAGS_state_dir)};
+  ServerOptions options;
+  options.listen = absl::GetFlag(FLAGS_listen);
+  options.history.state_dir = absl::GetFlag(FLAGS_state_dir);
+  options.history.log_retain = absl::GetFlag(FLAGS_log_retain);
+  options.history.snapshots_kept = std::max<uint32_t>(1, absl::GetFlag(FLAGS_snapshots));
+  GRADWIRE_ASSIGN_OR_RETURN(options.history.fsync, ParseFsyncPolicy(absl::GetFlag(FLAGS_fsync)));
   std::string temporary;
-  if (options.state_dir.empty()) {
+  if (options.history.state_dir.empty()) {
     GRADWIRE_ASSIGN_OR_RETURN(temporary, MakeTemporaryFolder());
-    options.state_dir = temporary;
+    options.history.state_dir = temporary;
   }
   const TemporaryFolder cleanup(temporary);
   GRADWIRE_ASSIGN_OR_RETURN(std::unique_ptr<Server> server, Server::Start(options, job));
@@ -79,29 +119,44 @@ absl::Status Run(const sigset_t& signals) {
   std::printf("listening on %s\n", server->address().c_str());
   std::fflush(stdout);
 
-  Coordinator::Result result;
   bool signalled = false;
-  const timespec poll = {.tv_sec = 0, .tv_nsec = 50'000'000};
+  Coordinator::Result result;
   do {
-    signalled = sigtimedwait(&signals, nullptr, &poll) > 0;
+    signalled = SignalCame(signals);
     result = server->coordinator().WaitForEnd(absl::ZeroDuration());
   } while (!signalled && result.phase != Phase::kFinished && result.phase != Phase::kFailed);
-  if (signalled) {
+  if (result.phase == Phase::kFinished) {
+    GRADWIRE_RETURN_IF_ERROR(ReportEnd(*job, result, server->counters()));
+    if (serves) {
+      LogInfo("serving the final model until SIGTERM (--when_done=serve)");
+      while (!signalled) signalled = SignalCame(signals);
+    }
+  } else if (signalled) {
     LogInfo("shutting down: the open step may finish");
     GRADWIRE_RETURN_IF_ERROR(server->coordinator().Drain(absl::GetFlag(FLAGS_drain)));
     result = server->coordinator().WaitForEnd(absl::ZeroDuration());
   }
   server->Shutdown(absl::Seconds(2));
-  const std::string summary = SummaryJson(*job, result, server->counters());
-  if (const std::string path = absl::GetFlag(FLAGS_summary); !path.empty()) {
-    GRADWIRE_RETURN_IF_ERROR(WriteFileAtomically(path, summary));
-  }
-  if (result.phase == Phase::kFinished) {
-    std::printf("final version=%llu parameters=%s\n",
-                static_cast<unsigned long long>(result.version),
-                HashText(result.parameters_hash).c_str());
+  if (result.phase != Phase::kFinished) {
+    GRADWIRE_RETURN_IF_ERROR(ReportEnd(*job, result, server->counters()));
   }
   return result.failure;
+}
+
+// 2: the same start would end the same way.
+int ExitCode(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return 0;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kDataLoss:
+    case absl::StatusCode::kOutOfRange:  // the training has diverged
+      return 2;
+    default:
+      return 1;
+  }
 }
 
 }  // namespace
@@ -121,12 +176,11 @@ int main(int argc, char** argv) {
   gradwire::SetUpLogging("gradwire-server");
   if (rest.size() > 1) {
     std::fprintf(stderr, "gradwire-server: unexpected argument \"%s\"\n", rest[1]);
-    return 1;
+    return 2;
   }
   const absl::Status status = gradwire::Run(signals);
   if (!status.ok()) {
     std::fprintf(stderr, "gradwire-server: %s\n", std::string(status.message()).c_str());
-    return 1;
   }
-  return 0;
+  return gradwire::ExitCode(status);
 }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
@@ -17,12 +18,41 @@ float OnDemand::Decide(uint64_t step, double norm, absl::Span<const float> param
   const Perturbation& rule = job_->perturbation;
   const bool rested = last_ == 0 || step - last_ >= rule.wait;
   if (norm > rule.threshold || !rested) return 0;
-  last_ = step;
-  ++counts_.made;
-  if (rule.escape > 0) start_.assign(parameters.begin(), parameters.end());
+  const float scale = Scale(step);
+  if (scale == 0) return 0;
+  Begin(step, parameters);
   LogInfo(absl::StrCat("step ", step, ": the aggregate's norm is ", norm, ", at most ",
                        rule.threshold, ": the parameters are perturbed"));
-  return Scale(step);
+  return scale;
+}
+
+void OnDemand::Begin(uint64_t step, absl::Span<const float> parameters) {
+  last_ = step;
+  ++counts_.made;
+  if (job_->perturbation.escape > 0) start_.assign(parameters.begin(), parameters.end());
+}
+
+void OnDemand::Replay(uint64_t step, float scale, absl::Span<const float> parameters) {
+  if (!active()) return;
+  Test(step, parameters);
+  if (scale != 0) Begin(step, parameters);
+}
+
+std::vector<double> OnDemand::state() const {
+  return {static_cast<double>(last_), static_cast<double>(counts_.made),
+          static_cast<double>(counts_.escaped), static_cast<double>(counts_.stayed)};
+}
+
+bool OnDemand::Restore(absl::Span<const double> state, std::vector<float> start) {
+  if (state.size() != 4 || (!start.empty() && start.size() != job_->layout.dimension())) {
+    return false;
+  }
+  last_ = static_cast<uint64_t>(state[0]);
+  counts_ = {.made = static_cast<uint64_t>(state[1]),
+             .escaped = static_cast<uint64_t>(state[2]),
+             .stayed = static_cast<uint64_t>(state[3])};
+  start_ = std::move(start);
+  return true;
 }
 
 void OnDemand::Test(uint64_t step, absl::Span<const float> parameters) {

@@ -26,6 +26,15 @@ class OnDemand {
   // standard normals z that the replicas add, so that the whole is uniform in the ball.
   float Decide(uint64_t step, double norm, absl::Span<const float> parameters);
 
+  // In replay, in place of Decide: what it decided.
+  void Replay(uint64_t step, float scale, absl::Span<const float> parameters);
+
+  // All that it remembers, as numbers and the parameters at the start of the open test; and
+  // back.  False: not what state() gives for this job.
+  std::vector<double> state() const;
+  const std::vector<float>& start() const { return start_; }
+  bool Restore(absl::Span<const double> state, std::vector<float> start);
+
   struct Counts {
     uint64_t made = 0;
     uint64_t escaped = 0;
@@ -35,6 +44,7 @@ class OnDemand {
 
  private:
   void Test(uint64_t step, absl::Span<const float> parameters);
+  void Begin(uint64_t step, absl::Span<const float> parameters);
   float Scale(uint64_t step) const;
 
   const std::shared_ptr<const Job> job_;

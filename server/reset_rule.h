@@ -28,6 +28,8 @@ class Displacement {
   void Leave(absl::Span<const float> parameters, const Touched& touched);
   void Arrive(absl::Span<const float> parameters, const Touched& touched);
   double squared() const { return squared_; }
+  const std::vector<float>& reference() const { return reference_; }
+  void Restore(double squared, std::vector<float> reference);
 
  private:
   double Part(absl::Span<const float> parameters, const Touched& touched) const;
@@ -46,6 +48,15 @@ class ResetRule {
   // on the parameters before this update.
   bool Decide(const Round& round, v1::Header* header);
 
+  // In replay, in place of Decide: what it decided.
+  void Replay(uint64_t step, const v1::Header& header);
+
+  // All that it remembers, as numbers and the parameters at the last reset; and back.  False:
+  // not what state() gives for this job.
+  std::vector<double> state() const;
+  const std::vector<float>& reference() const { return displacement_.reference(); }
+  bool Restore(absl::Span<const double> state, std::vector<float> reference);
+
   // Whether Before and After need to know what an update touches.
   bool follows_distance() const { return job_->reset.radius > 0; }
   void Before(absl::Span<const float> parameters, const Touched& touched);
@@ -53,6 +64,7 @@ class ResetRule {
 
  private:
   bool IsDue(uint64_t step) const;
+  void Begin(uint64_t step);
   bool MeanIsLost(const Round& round, const v1::Header& header) const;
 
   const std::shared_ptr<const Job> job_;

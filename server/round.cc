@@ -27,13 +27,14 @@ Round::Round(std::shared_ptr<const Job> job)
 void Round::Open(uint64_t step, absl::Span<const v1::Member> members, const RoundOptions& options) {
   options_ = options;
   step_ = step;
+  closed_ = false;
   slots_.assign(members.size(), Slot());
   for (size_t i = 0; i < members.size(); ++i) {
     slots_[i].member = members[i];
+    slots_[i].speaker = members[i].incarnation();
     slots_[i].got.assign(blocks(), false);
   }
-  for (Accumulator& sum : sums_) sum.Clear();
-  std::fill(next_.begin(), next_.end(), size_t{0});
+  ClearSums();
   waiting_bytes_ = 0;
 }
 
@@ -92,13 +93,12 @@ absl::StatusOr<Round::Added> Round::Add(uint32_t rank, uint64_t incarnation,
   if (slot == nullptr) {
     return absl::NotFoundError(absl::StrCat("rank ", rank, " is no member of step ", step_));
   }
-  if (slot->member.incarnation() != incarnation) {
-    return absl::AbortedError(absl::StrCat("step ", step_, " waits for incarnation ",
-                                           slot->member.incarnation(), " of rank ", rank, ", not ",
-                                           incarnation));
+  if (slot->speaker != incarnation) {
+    return absl::AbortedError(absl::StrCat("step ", step_, " waits for incarnation ", slot->speaker,
+                                           " of rank ", rank, ", not ", incarnation));
   }
   Added added;
-  if (slot->skipped) {
+  if (slot->settled()) {
     added.duplicates = static_cast<uint32_t>(message.blocks_size());
     return added;
   }
@@ -123,7 +123,7 @@ absl::StatusOr<Round::Added> Round::Add(uint32_t rank, uint64_t incarnation,
 absl::Status Round::AddBlock(size_t slot_index, const v1::BlockPayload& block) {
   Slot& slot = slots_[slot_index];
   const uint32_t b = block.block();
-  const bool its_turn = next_[b] == slot_index;
+  const bool its_turn = !keeps() && next_[b] == slot_index;
   if (!its_turn) scratch_.Clear();
   const absl::Status status =
       codec(b).Accumulate(key(b), block.payload(), its_turn ? &sums_[b] : &scratch_);
@@ -144,6 +144,7 @@ absl::Status Round::AddBlock(size_t slot_index, const v1::BlockPayload& block) {
 }
 
 void Round::Advance(size_t block) {
+  if (keeps()) return;
   for (; next_[block] < slots_.size(); ++next_[block]) {
     Slot& slot = slots_[next_[block]];
     if (slot.skipped) continue;
@@ -155,36 +156,67 @@ void Round::Advance(size_t block) {
       return;
     }
     ++slot.summed;
+    if (options_.keep_payloads) continue;  // should a later one be refused, it is added again
     waiting_bytes_ -= found->second.size();
     slot.waiting.erase(found);
   }
 }
 
-void Round::Skip(Slot* slot) {
-  slot->skipped = true;
+void Round::AdvanceAll() {
+  for (size_t block = 0; block < blocks(); ++block) Advance(block);
+}
+
+void Round::DropWaiting(Slot* slot) {
   for (const auto& [block, payload] : slot->waiting) waiting_bytes_ -= payload.size();
   slot->waiting.clear();
-  for (size_t block = 0; block < blocks(); ++block) Advance(block);
+}
+
+void Round::Skip(Slot* slot) {
+  slot->skipped = true;
+  DropWaiting(slot);
+  AdvanceAll();
+}
+
+void Round::Forget(Slot* slot) {
+  DropWaiting(slot);
+  slot->member.set_incarnation(slot->speaker);
+  slot->got.assign(blocks(), false);
+  slot->blocks = 0;
+  slot->summed = 0;
+  slot->ended = false;
+  slot->refused = false;
+  slot->end.Clear();
+}
+
+void Round::ClearSums() {
+  for (Accumulator& sum : sums_) sum.Clear();
+  std::fill(next_.begin(), next_.end(), size_t{0});
 }
 
 void Round::ThrowSumsAway() {
-  for (Accumulator& sum : sums_) sum.Clear();
-  std::fill(next_.begin(), next_.end(), size_t{0});
-  waiting_bytes_ = 0;
+  ClearSums();
   for (Slot& slot : slots_) {
-    slot.waiting.clear();
-    slot.summed = 0;
     if (slot.departed) slot.skipped = true;  // nobody is there to send it again
-    if (slot.skipped) continue;
-    slot.got.assign(blocks(), false);
-    slot.blocks = 0;
-    slot.ended = false;
+    if (slot.skipped) {
+      DropWaiting(&slot);
+    } else {
+      Forget(&slot);
+    }
+  }
+  AdvanceAll();
+}
+
+void Round::AddKeptAgain() {
+  ClearSums();
+  for (Slot& slot : slots_) {
+    slot.summed = 0;
     slot.refused = false;
   }
-  for (size_t block = 0; block < blocks(); ++block) Advance(block);
+  AdvanceAll();
 }
 
 bool Round::Drop(uint32_t rank) {
+  SetFloatEnvironment();
   Slot* slot = Find(rank);
   if (slot == nullptr || slot->skipped) return false;
   if (slot->whole()) {
@@ -193,8 +225,40 @@ bool Round::Drop(uint32_t rank) {
   }
   const bool summed = slot->summed > 0;
   Skip(slot);
+  if (!summed) return false;
+  if (options_.keep_payloads) {
+    AddKeptAgain();
+    return false;
+  }
+  ThrowSumsAway();
+  return true;
+}
+
+bool Round::Replace(uint32_t rank, uint64_t incarnation) {
+  Slot* slot = Find(rank);
+  if (slot == nullptr || incarnation <= slot->speaker) return false;
+  slot->speaker = incarnation;
+  slot->departed = false;
+  return Restart(rank);
+}
+
+bool Round::Restart(uint32_t rank) {
+  Slot* slot = Find(rank);
+  if (slot == nullptr || slot->skipped || slot->all_came()) return false;
+  const bool summed = slot->summed > 0;
+  Forget(slot);
   if (summed) ThrowSumsAway();
   return summed;
+}
+
+void Round::CloseWithWhole() {
+  if (!keeps()) return;
+  SetFloatEnvironment();
+  for (Slot& slot : slots_) {
+    if (slot.awaited()) Skip(&slot);
+  }
+  closed_ = true;
+  AdvanceAll();
 }
 
 const v1::Member* Round::RefusedMember() const {
@@ -204,9 +268,16 @@ const v1::Member* Round::RefusedMember() const {
   return nullptr;
 }
 
-bool Round::complete() const {
-  return std::all_of(slots_.begin(), slots_.end(),
-                     [](const Slot& slot) { return slot.skipped || slot.whole(); });
+bool Round::complete() const { return !keeps() && awaited() == 0; }
+
+size_t Round::arrived() const {
+  return static_cast<size_t>(
+      std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.arrived(); }));
+}
+
+size_t Round::awaited() const {
+  return static_cast<size_t>(
+      std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.awaited(); }));
 }
 
 std::vector<v1::Contributor> Round::used() const {
@@ -259,7 +330,7 @@ const v1::GradientEnd* Round::end_of(uint32_t rank) const {
 std::string Round::Missing() const {
   std::string missing;
   for (const Slot& slot : slots_) {
-    if (slot.skipped || slot.whole()) continue;
+    if (!slot.awaited()) continue;
     absl::StrAppend(&missing, missing.empty() ? "" : ", ", slot.member.id());
   }
   return missing;

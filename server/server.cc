@@ -23,8 +23,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options,
   std::unique_ptr<Server> server(new Server(std::move(options)));
   GRADWIRE_ASSIGN_OR_RETURN(
       server->coordinator_,
-      Coordinator::Create({.state_dir = server->options_.state_dir}, std::move(job),
-                          &server->clock_, &server->counters_));
+      Coordinator::Create({.history = server->options_.history}, std::move(job), &server->clock_,
+                          &server->counters_));
   server->parameter_service_ = std::make_unique<ParameterService>(
       server->coordinator_.get(), &server->counters_, &server->pool_);
   server->admin_service_ = std::make_unique<AdminService>(server->coordinator_.get());

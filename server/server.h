@@ -21,7 +21,7 @@ namespace gradwire {
 
 struct ServerOptions {
   std::string listen = "127.0.0.1:7070";  // port 0 picks a free one
-  std::string state_dir;
+  HistoryOptions history;                 // state directory, fsync, what is kept
   size_t threads = 2;
   size_t stream_window = size_t{2} << 20;  // bytes a worker may send ahead
 };

@@ -54,8 +54,7 @@ grpc::ServerWriteReactor<v1::GetModelResponse>* ParameterService::GetModel(
     first.set_not_modified(true);
     return new ModelAnswer(std::move(first));
   }
-  absl::StatusOr<std::string> bytes =
-      Snapshots::Read(*coordinator_->job(), *file, request->with_state());
+  absl::StatusOr<std::string> bytes = coordinator_->snapshots().Read(*file, request->with_state());
   if (!bytes.ok()) return new ModelAnswer(ToGrpc(bytes.status()));
   first.mutable_point()->set_version(file->version);
   first.mutable_point()->set_chain_hash(std::string(AsView(file->chain_hash)));

@@ -2,17 +2,27 @@
 // Implementation of snapshots.h.
 #include "server/snapshots.h"
 
-#include <filesystem>
-#include <system_error>
+#include <algorithm>
+#include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/replica/snapshot.h"
+#include "server/manifest.h"
 
 namespace gradwire {
 namespace {
+
+constexpr size_t kMaxManifestBytes = 65536;
+constexpr char kPartial[] = ".partial";
+constexpr char kManifest[] = ".manifest";
+constexpr char kSnapshot[] = ".safetensors";
+constexpr char kServer[] = ".server";
 
 // Header and alignment beside the values of parameters and state.
 size_t MaxSnapshotBytes(const Job& job) {
@@ -20,49 +30,226 @@ size_t MaxSnapshotBytes(const Job& job) {
   return vectors * job.layout.dimension() * sizeof(float) + (size_t{64} << 20);
 }
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<Snapshots>> Snapshots::Create(const std::string& state_dir) {
-  std::error_code error;
-  std::filesystem::create_directories(state_dir + "/snapshots", error);
-  if (error) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("state directory \"", state_dir, "\" cannot be used: ", error.message()));
-  }
-  return std::unique_ptr<Snapshots>(new Snapshots(state_dir));
+void RemoveOrWarn(FileSystem* files, const std::string& path) {
+  const absl::Status status = files->Remove(path);
+  if (!status.ok() && !absl::IsNotFound(status)) LogWarning(status.message());
 }
 
-absl::Status Snapshots::Save(const Replica& replica) {
-  File file = {.version = replica.version(), .chain_hash = replica.chain_hash(), .path = ""};
-  file.path = absl::StrFormat("%s/snapshots/%012d.safetensors", state_dir_, file.version);
-  GRADWIRE_RETURN_IF_ERROR(WriteFileAtomically(file.path, EncodeSnapshot(replica, true)));
-  files_[file.version] = std::move(file);
-  while (files_.size() > kKept) {
-    std::error_code error;
-    std::filesystem::remove(files_.begin()->second.path, error);
-    if (error) {
-      LogWarning(absl::StrCat("old snapshot ", files_.begin()->second.path,
-                              " could not be removed: ", error.message()));
-    }
-    files_.erase(files_.begin());
+}  // namespace
+
+Snapshots::Snapshots(Options options, std::shared_ptr<const Job> job)
+    : options_(std::move(options)),
+      job_(std::move(job)),
+      folder_(options_.state_dir + "/snapshots") {}
+
+Snapshots::~Snapshots() { Wait(); }
+
+std::string Snapshots::PathOf(uint64_t version, absl::string_view ending) const {
+  return absl::StrFormat("%s/%012d%s", folder_, version, ending);
+}
+
+absl::StatusOr<std::unique_ptr<Snapshots>> Snapshots::Open(Options options,
+                                                           std::shared_ptr<const Job> job) {
+  std::unique_ptr<Snapshots> snapshots(new Snapshots(std::move(options), std::move(job)));
+  FileSystem* const files = snapshots->options_.files;
+  if (const absl::Status made = files->MakeFolders(snapshots->folder_); !made.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("state directory \"",
+                                                   snapshots->options_.state_dir,
+                                                   "\" cannot be used: ", made.message()));
   }
+  GRADWIRE_ASSIGN_OR_RETURN(const std::vector<std::string> names, files->List(snapshots->folder_));
+  MutexLock lock(&snapshots->mu_);
+  for (absl::string_view name : names) {
+    uint64_t version = 0;
+    if (!absl::ConsumeSuffix(&name, kManifest) || !absl::SimpleAtoi(name, &version)) continue;
+    const std::string path = snapshots->PathOf(version, kManifest);
+    const absl::StatusOr<std::string> text = files->Read(path, kMaxManifestBytes);
+    const absl::StatusOr<Manifest> manifest =
+        text.ok() ? DecodeManifest(*text) : absl::StatusOr<Manifest>(text.status());
+    if (!manifest.ok() || manifest->version != version) {
+      LogWarning(absl::StrCat(path, ": ",
+                              manifest.ok() ? "of another version" : manifest.status().message()));
+      continue;
+    }
+    snapshots->files_[version] = {.version = version,
+                                  .chain_hash = manifest->chain_hash,
+                                  .path = snapshots->PathOf(version, kSnapshot)};
+  }
+  snapshots->RemoveUnfinished(names);
+  return snapshots;
+}
+
+void Snapshots::RemoveUnfinished(const std::vector<std::string>& names) const {
+  for (const std::string& name : names) {
+    if (absl::StrContains(name, kPartial)) {
+      RemoveOrWarn(options_.files, absl::StrCat(folder_, "/", name));
+    }
+  }
+}
+
+std::optional<Snapshots::File> Snapshots::Newest(uint64_t version) const {
+  MutexLock lock(&mu_);
+  const auto after = files_.upper_bound(version);
+  if (after == files_.begin()) return std::nullopt;
+  return std::prev(after)->second;
+}
+
+std::vector<uint64_t> Snapshots::versions() const {
+  MutexLock lock(&mu_);
+  std::vector<uint64_t> versions;
+  for (const auto& [version, file] : files_) versions.push_back(version);
+  return versions;
+}
+
+absl::StatusOr<Snapshots::Loaded> Snapshots::Load(uint64_t version) const {
+  FileSystem* const files = options_.files;
+  GRADWIRE_ASSIGN_OR_RETURN(const std::string text,
+                            files->Read(PathOf(version, kManifest), kMaxManifestBytes));
+  GRADWIRE_ASSIGN_OR_RETURN(const Manifest manifest, DecodeManifest(text));
+  if (manifest.snapshot.bytes > MaxSnapshotBytes(*job_)) {
+    return absl::DataLossError(absl::StrCat(PathOf(version, kManifest), ": ",
+                                            manifest.snapshot.bytes,
+                                            " bytes are more than a snapshot of this job has"));
+  }
+  GRADWIRE_ASSIGN_OR_RETURN(const std::string bytes,
+                            ReadDescribed(files, PathOf(version, kSnapshot), manifest.snapshot));
+  Loaded loaded;
+  GRADWIRE_ASSIGN_OR_RETURN(loaded.contents, DecodeSnapshot(*job_, bytes));
+  if (loaded.contents.version != version || loaded.contents.chain_hash != manifest.chain_hash) {
+    return absl::DataLossError(absl::StrCat(PathOf(version, kSnapshot), ": of version ",
+                                            loaded.contents.version, ", its manifest is of ",
+                                            version));
+  }
+  GRADWIRE_ASSIGN_OR_RETURN(loaded.server_state,
+                            ReadDescribed(files, PathOf(version, kServer), manifest.server));
+  return loaded;
+}
+
+void Snapshots::Forget(uint64_t version) {
+  MutexLock lock(&mu_);
+  files_.erase(version);
+}
+
+std::unique_ptr<SnapshotWriter> Snapshots::Begin(const SnapshotPoint& point) {
+  {
+    MutexLock lock(&mu_);
+    if (publishing_) {
+      LogWarning(absl::StrCat("no snapshot of version ", point.version,
+                              ": the one before is still being written"));
+      return nullptr;
+    }
+  }
+  Wait();
+  absl::StatusOr<std::unique_ptr<SnapshotWriter>> writer = SnapshotWriter::Begin(
+      options_.files, PathOf(point.version, absl::StrCat(kSnapshot, kPartial)), *job_, point);
+  if (writer.ok()) return *std::move(writer);
+  LogWarning(
+      absl::StrCat("no snapshot of version ", point.version, ": ", writer.status().message()));
+  return nullptr;
+}
+
+void Snapshots::Finish(std::unique_ptr<SnapshotWriter> writer, const Replica& replica,
+                       std::string server_state) {
+  writer->WriteRest(replica);
+  {
+    MutexLock lock(&mu_);
+    publishing_ = true;
+  }
+  publisher_ = std::thread(
+      [this, writer = std::move(writer), server_state = std::move(server_state)]() mutable {
+        const absl::Status status = Publish(writer.get(), server_state);
+        if (!status.ok()) {
+          LogWarning(absl::StrCat("the snapshot of version ", writer->point().version,
+                                  " failed: ", status.message(), "; the log keeps what it has"));
+        }
+        MutexLock lock(&mu_);
+        publishing_ = false;
+      });
+}
+
+absl::Status Snapshots::Publish(SnapshotWriter* writer, const std::string& server_state) {
+  FileSystem* const files = options_.files;
+  const uint64_t version = writer->point().version;
+  const auto publish = [&]() -> absl::Status {
+    GRADWIRE_RETURN_IF_ERROR(writer->Sync());
+    Manifest manifest;
+    manifest.version = version;
+    manifest.chain_hash = writer->point().chain_hash;
+    GRADWIRE_ASSIGN_OR_RETURN(manifest.snapshot, DescribeFile(files, writer->path()));
+    ChainHasher hasher;
+    hasher.Add(server_state);
+    manifest.server = {.bytes = server_state.size(), .hash = hasher.Finish()};
+    GRADWIRE_RETURN_IF_ERROR(WriteFileAtomically(PathOf(version, kServer), server_state, files));
+    GRADWIRE_RETURN_IF_ERROR(files->Rename(writer->path(), PathOf(version, kSnapshot)));
+    return WriteFileAtomically(PathOf(version, kManifest), EncodeManifest(manifest), files);
+  };
+  const absl::Status status = publish();
+  if (!status.ok()) {
+    for (const std::string& path :
+         {writer->path(), PathOf(version, kSnapshot), PathOf(version, kServer)}) {
+      RemoveOrWarn(files, path);
+    }
+    return status;
+  }
+  MutexLock lock(&mu_);
+  files_[version] = {.version = version,
+                     .chain_hash = writer->point().chain_hash,
+                     .path = PathOf(version, kSnapshot)};
   return absl::OkStatus();
 }
 
+void Snapshots::Wait() {
+  if (publisher_.joinable()) publisher_.join();
+}
+
+absl::Status Snapshots::Save(const Replica& replica, const std::string& server_state) {
+  Wait();
+  const std::optional<File> newest = Newest(replica.version());
+  if (newest.has_value() && newest->version == replica.version()) return absl::OkStatus();
+  const SnapshotPoint point = PointOf(replica);
+  GRADWIRE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<SnapshotWriter> writer,
+      SnapshotWriter::Begin(
+          options_.files, PathOf(point.version, absl::StrCat(kSnapshot, kPartial)), *job_, point));
+  for (size_t b = 0; b < job_->layout.blocks(); ++b) writer->WriteBlock(replica, b);
+  writer->WriteRest(replica);
+  return Publish(writer.get(), server_state);
+}
+
 absl::Status Snapshots::SaveFinal(const Replica& replica) const {
-  return WriteFileAtomically(state_dir_ + "/final.safetensors", EncodeSnapshot(replica, false));
+  return WriteFileAtomically(options_.state_dir + "/final.safetensors",
+                             EncodeSnapshot(replica, false), options_.files);
 }
 
-const Snapshots::File* Snapshots::Newest(uint64_t version) const {
-  auto after = files_.upper_bound(version);
-  return after == files_.begin() ? nullptr : &std::prev(after)->second;
+void Snapshots::Retain(uint64_t needed) {
+  std::vector<uint64_t> old;
+  {
+    MutexLock lock(&mu_);
+    auto keep = files_.upper_bound(needed);
+    keep = keep == files_.begin() ? files_.end() : std::prev(keep);
+    size_t newer = files_.size();
+    for (auto it = files_.begin(); it != files_.end();) {
+      if (newer-- <= options_.kept || it == keep) {
+        ++it;
+        continue;
+      }
+      old.push_back(it->first);
+      it = files_.erase(it);
+    }
+  }
+  for (const uint64_t version : old) {
+    for (const char* ending : {kManifest, kSnapshot, kServer}) {
+      RemoveOrWarn(options_.files, PathOf(version, ending));
+    }
+  }
 }
 
-absl::StatusOr<std::string> Snapshots::Read(const Job& job, const File& file, bool with_state) {
-  GRADWIRE_ASSIGN_OR_RETURN(std::string bytes, ReadFile(file.path, MaxSnapshotBytes(job)));
+absl::StatusOr<std::string> Snapshots::Read(const File& file, bool with_state) const {
+  GRADWIRE_ASSIGN_OR_RETURN(std::string bytes,
+                            options_.files->Read(file.path, MaxSnapshotBytes(*job_)));
   if (with_state) return bytes;
-  GRADWIRE_ASSIGN_OR_RETURN(Replica::Contents contents, DecodeSnapshot(job, bytes));
-  Replica replica(std::shared_ptr<const Job>(&job, [](const Job*) {}));
+  GRADWIRE_ASSIGN_OR_RETURN(Replica::Contents contents, DecodeSnapshot(*job_, bytes));
+  Replica replica(job_);
   GRADWIRE_RETURN_IF_ERROR(replica.Load(std::move(contents)));
   return EncodeSnapshot(replica, false);
 }

@@ -9,9 +9,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/float_environment.h"
+#include "common/base/status_macros.h"
 #include "common/kernels/vector.h"
 #include "common/replica/block_codec.h"
 #include "common/rpc/limits.h"
+#include "server/kept_block.h"
 
 namespace gradwire {
 namespace {
@@ -71,8 +73,9 @@ bool SparseIsAllThatMoves(const Job& job) {
          });
 }
 
-void NoteTouched(size_t offset, const BlockValues& mean, Touched* touched) {
-  if (mean.dense) touched->all = true;
+// More than half of a block may be published densely: replay then no longer knows which half.
+void NoteTouched(size_t offset, size_t size, const BlockValues& mean, Touched* touched) {
+  if (mean.dense || 2 * mean.indices.size() > size) touched->all = true;
   if (touched->all) return;
   for (const uint32_t index : mean.indices) touched->coordinates.push_back(offset + index);
 }
@@ -123,16 +126,19 @@ absl::StatusOr<MadeUpdate> UpdateMaker::Make(const Round& round, const v1::Heade
   Touched touched;
   touched.all = !SparseIsAllThatMoves(*job_);
   noise_.BeginStep(rate);
+  v1::ServerPart kept;
   for (size_t block = 0; block < round.blocks(); ++block) {
     const BlockPlan& plan = job_->plans[block];
     BlockKey key = round.key(block);
     key.unit = UnitOf(plan, rate);
     const Codec& codec = round.codec(block);
+    if (KeepsSum(block)) KeepSum(key, round.sum(block), &kept);
     codec.Aggregate(key, round.sum(block), absl::MakeSpan(codec_state_[block]), &mean);
     ClipValues(plan, rate, factor, &mean);
     noise_.AddTo(key, job_->layout.block_offset(block), &mean);
+    if (downlink_.HasResidual(block)) KeepMean(key, mean, &kept);
     downlink_.AddResidual(block, &mean);
-    NoteTouched(job_->layout.block_offset(block), mean, &touched);
+    NoteTouched(job_->layout.block_offset(block), key.size, mean, &touched);
     if (absl::Status status = CheckFinite(*job_, key, mean); !status.ok()) return status;
     std::string payload;
     downlink_.Encode(key, round.flush(), &mean, &payload);
@@ -140,6 +146,7 @@ absl::StatusOr<MadeUpdate> UpdateMaker::Make(const Round& round, const v1::Heade
   }
   if (header.perturbation_scale() != 0) touched.all = true;
   MadeUpdate made = writer.Finish(header);
+  made.server_part = kept.SerializeAsString();
   made.touched = std::move(touched);
   return made;
 }
@@ -152,6 +159,93 @@ void UpdateMaker::ClipValues(const BlockPlan& plan, float learning_rate, float f
   if (job_->clip.kind != Clip::Kind::kValue) return;
   const float limit = job_->clip.limit * UnitOf(plan, learning_rate);
   for (float& value : mean->values) value = std::clamp(value, -limit, limit);
+}
+
+absl::Status UpdateMaker::Replay(const std::vector<v1::UpdatePart>& parts,
+                                 const v1::ServerPart& kept, const Replica& replica,
+                                 Touched* touched) {
+  SetFloatEnvironment();
+  const v1::Header& header = parts.back().header();
+  noise_.BeginStep(header.learning_rate());
+  touched->all = !SparseIsAllThatMoves(*job_);
+  int next = 0;
+  for (const v1::UpdatePart& part : parts) {
+    for (const v1::BlockPayload& block : part.blocks()) {
+      const bool is_kept = next < kept.blocks_size() && kept.blocks(next).block() == block.block();
+      GRADWIRE_RETURN_IF_ERROR(
+          ReplayBlock(block, header, is_kept ? &kept.blocks(next) : nullptr, replica, touched));
+      if (is_kept) ++next;
+    }
+  }
+  if (header.perturbation_scale() != 0) touched->all = true;
+  return absl::OkStatus();
+}
+
+absl::Status UpdateMaker::ReplayBlock(const v1::BlockPayload& block, const v1::Header& header,
+                                      const v1::KeptBlock* kept, const Replica& replica,
+                                      Touched* touched) {
+  const uint32_t b = block.block();
+  const uint64_t step = replica.version() + 1;
+  const size_t offset = job_->layout.block_offset(b);
+  BlockKey key = replica.KeyAt(step, b);
+  key.unit = UnitOf(job_->plans[b], header.learning_rate());
+  if ((KeepsSum(b) || downlink_.HasResidual(b)) != (kept != nullptr)) {
+    return absl::DataLossError(absl::StrCat("block ", b, " of record ", step,
+                                            kept == nullptr ? " lacks" : " has no use for",
+                                            " a server's part"));
+  }
+  BlockValues mean;
+  if (KeepsSum(b)) {
+    Accumulator sum;
+    GRADWIRE_RETURN_IF_ERROR(TakeSum(key, *kept, &sum));
+    if (sum.sums.empty() || codec_state_[b].size() % sum.sums.size() != 0) {
+      return absl::DataLossError(absl::StrCat("block ", b, " of record ", step, ": a sum of ",
+                                              sum.sums.size(), " values"));
+    }
+    job_->CodecOf(b, header.flushed()).Aggregate(key, sum, absl::MakeSpan(codec_state_[b]), &mean);
+  } else if (kept != nullptr) {
+    GRADWIRE_RETURN_IF_ERROR(TakeMean(key, *kept, &mean));
+  } else if (noise_.active() || !touched->all) {
+    GRADWIRE_RETURN_IF_ERROR(replica.Decode(step, block, header.flushed(), &mean));
+  }
+  noise_.NoteDrawn(key, offset, mean);
+  NoteTouched(offset, key.size, mean, touched);
+  if (!downlink_.HasResidual(b)) return absl::OkStatus();
+  std::string payload;
+  downlink_.AddResidual(b, &mean);
+  downlink_.Encode(key, header.flushed(), &mean, &payload);
+  if (payload == block.payload()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(
+      "block ", b, " of record ", step, ": the aggregate on the log gives another update than was ",
+      "published; server and log are of different builds, or the log is damaged"));
+}
+
+void UpdateMaker::Save(StateFile* file) const {
+  file->doubles["noise.total"] = {noise_.total()};
+  file->doubles["noise.drawn"] = noise_.drawn();
+  file->floats["downlink.residual"] = downlink_.residual();
+  std::vector<float>& all = file->floats["codec.state"];
+  for (const std::vector<float>& state : codec_state_) {
+    all.insert(all.end(), state.begin(), state.end());
+  }
+}
+
+absl::Status UpdateMaker::Load(StateFile* file) {
+  const std::vector<double>& total = file->doubles["noise.total"];
+  const std::vector<float>& all = file->floats["codec.state"];
+  size_t sum = 0;
+  for (const std::vector<float>& state : codec_state_) sum += state.size();
+  if (total.size() != 1 || all.size() != sum ||
+      !noise_.Restore(total[0], std::move(file->doubles["noise.drawn"])) ||
+      !downlink_.Restore(std::move(file->floats["downlink.residual"]))) {
+    return absl::InvalidArgumentError("the server's state does not fit the job");
+  }
+  const float* next = all.data();
+  for (std::vector<float>& state : codec_state_) {
+    std::copy_n(next, state.size(), state.begin());
+    next += state.size();
+  }
+  return absl::OkStatus();
 }
 
 void UpdateMaker::ForgetResiduals() {

@@ -9,7 +9,10 @@
 
 #include "absl/status/statusor.h"
 #include "common/replica/job.h"
+#include "common/replica/replica.h"
+#include "common/replica/state_file.h"
 #include "gradwire/v1/gradient.pb.h"
+#include "gradwire/v1/log.pb.h"
 #include "server/downlink.h"
 #include "server/lazy_noise.h"
 #include "server/reset_rule.h"
@@ -20,6 +23,7 @@ namespace gradwire {
 struct MadeUpdate {
   std::vector<std::string> parts;  // serialised UpdateParts, the last with the header
   size_t payload_bytes = 0;
+  std::string server_part = {};  // Record::server_part
   Touched touched = {};  // all, unless ResetRule follows the distance and the update is sparse
 };
 
@@ -40,10 +44,23 @@ class UpdateMaker {
   // OutOfRange: finite payloads whose sum overflows, named by block and coordinate.
   absl::StatusOr<MadeUpdate> Make(const Round& round, const v1::Header& header);
 
+  // In replay, in place of Make: brings what is kept to where Make left it when it made this record
+  // with payloads.  `replica` is the one before it.  `touched` as of MadeUpdate.  DataLoss: the
+  // server's part does not give the update that was published.
+  absl::Status Replay(const std::vector<v1::UpdatePart>& parts, const v1::ServerPart& kept,
+                      const Replica& replica, Touched* touched);
+
+  // All that is kept, and back.  InvalidArgument: not what Save gives for this job.
+  void Save(StateFile* file) const;
+  absl::Status Load(StateFile* file);
+
   // The step after the update just made begins without residuals, and without the noise in them.
   void ForgetResiduals();
 
  private:
+  absl::Status ReplayBlock(const v1::BlockPayload& block, const v1::Header& header,
+                           const v1::KeptBlock* kept, const Replica& replica, Touched* touched);
+  bool KeepsSum(size_t block) const { return !codec_state_[block].empty(); }
   void ClipValues(const BlockPlan& plan, float learning_rate, float factor,
                   BlockValues* mean) const;
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -22,12 +23,22 @@
 #include "common/replica/job.h"
 #include "worker/client/session.h"
 #include "worker/client/stop_flag.h"
+#include "worker/client/worker_state.h"
+#include "worker/exit_code.h"
 #include "worker/models/blas.h"
 #include "worker/train/loop.h"
+#include "worker/train/watch.h"
 
 ABSL_FLAG(std::string, server, "127.0.0.1:7070", "host:port of the server.");
 ABSL_FLAG(std::string, worker_id, "",
-          "Names this worker, also after a restart; unique in the job.  Empty: the host's name.");
+          "Names this worker, also after a restart; unique in the job.  Empty: the name that is in "
+          "--state_dir, else the host's.");
+ABSL_FLAG(std::string, state_dir, "",
+          "Keeps here what a killed worker needs to have its residual again, bit for bit.  Empty: "
+          "a worker that comes back begins with an empty residual.");
+ABSL_FLAG(uint64_t, state_every, 100,
+          "Saves the state so often, in versions; a worker that comes back computes up to so many "
+          "steps again.");
 ABSL_FLAG(std::string, data, "",
           "Training and test data: a folder of IDX files, or LIBSVM files; models without data "
           "need none.");
@@ -38,6 +49,11 @@ ABSL_FLAG(std::string, kernel, "auto", "Instruction set of the kernels; all give
 ABSL_FLAG(absl::Duration, give_up_after, absl::Minutes(5),
           "How long to try without a word from the server.");
 ABSL_FLAG(std::string, metrics, "", "Writes a JSON line for every step to this file.");
+ABSL_FLAG(
+    std::string, role, "train",
+    "train; or, as a reader of the job's updates that takes no part: follow prints version and "
+    "loss, evaluate the accuracy on the test data.");
+ABSL_FLAG(uint64_t, every, 200, "--role=evaluate: versions between evaluations.");
 ABSL_FLAG(absl::Duration, step_delay, absl::ZeroDuration(),
           "For tests: waits so long before each payload is sent.");
 
@@ -68,6 +84,8 @@ std::string HostName() {
 struct WorkerOptions {
   SessionOptions session;
   LoopOptions loop;
+  std::string role;
+  uint64_t every = 0;
   std::string job_path;
   std::string kernel;
 };
@@ -76,6 +94,12 @@ absl::StatusOr<WorkerOptions> OptionsFromFlags() {
   WorkerOptions options;
   options.session.server = absl::GetFlag(FLAGS_server);
   options.session.worker_id = absl::GetFlag(FLAGS_worker_id);
+  options.session.state_dir = absl::GetFlag(FLAGS_state_dir);
+  options.session.state_every = absl::GetFlag(FLAGS_state_every);
+  if (options.session.worker_id.empty() && !options.session.state_dir.empty()) {
+    GRADWIRE_ASSIGN_OR_RETURN(options.session.worker_id,
+                              SavedWorkerId(options.session.state_dir, options.session.files));
+  }
   if (options.session.worker_id.empty()) options.session.worker_id = HostName();
   options.session.give_up_after = absl::GetFlag(FLAGS_give_up_after);
   options.session.stop = &stop;
@@ -83,6 +107,8 @@ absl::StatusOr<WorkerOptions> OptionsFromFlags() {
   options.loop.metrics_path = absl::GetFlag(FLAGS_metrics);
   options.loop.step_delay = absl::GetFlag(FLAGS_step_delay);
   options.loop.stop = &stop;
+  options.role = absl::GetFlag(FLAGS_role);
+  options.every = absl::GetFlag(FLAGS_every);
   options.job_path = absl::GetFlag(FLAGS_job);
   options.kernel = absl::GetFlag(FLAGS_kernel);
   if (options.session.give_up_after < absl::ZeroDuration()) {
@@ -91,34 +117,61 @@ absl::StatusOr<WorkerOptions> OptionsFromFlags() {
   if (options.loop.step_delay < absl::ZeroDuration()) {
     return absl::InvalidArgumentError("--step_delay is negative");
   }
+  if (options.role != "train" && options.role != "follow" && options.role != "evaluate") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--role=", options.role, " is neither train, follow nor evaluate"));
+  }
   return options;
 }
 
 absl::Status RunWorker(WorkerOptions options) {
   GRADWIRE_RETURN_IF_ERROR(SetKernelTarget(options.kernel));
   UseOneBlasThread();
-  options.session.build = absl::StrCat("gradwire ", GRADWIRE_VERSION, ", kernels ", KernelTarget(),
-                                       ", BLAS core ", BlasCoreName());
   if (!options.job_path.empty()) {
     GRADWIRE_ASSIGN_OR_RETURN(v1::JobConfig config, ReadJobFile(options.job_path));
     GRADWIRE_ASSIGN_OR_RETURN(const std::shared_ptr<const Job> job, MakeJob(std::move(config)));
     options.session.schema_hash = job->schema_hash;
   }
+  if (options.role != "train") {
+    return Watch({.observer = {.server = options.session.server,
+                               .name = options.session.worker_id,
+                               .give_up_after = options.session.give_up_after,
+                               .schema_hash = options.session.schema_hash,
+                               .stop = &stop},
+                  .evaluate = options.role == "evaluate",
+                  .data = options.loop.data,
+                  .every = options.every});
+  }
+  options.session.build = absl::StrCat("gradwire ", GRADWIRE_VERSION, ", kernels ", KernelTarget(),
+                                       ", BLAS core ", BlasCoreName());
   GRADWIRE_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
                             Session::Connect(std::move(options.session)));
-  GRADWIRE_RETURN_IF_ERROR(Train(options.loop, session.get()));
+  const absl::Status trained = Train(options.loop, session.get());
+  // Not for what this worker is or has: another try may go better.
+  if (!trained.ok() && session->stopped()) return absl::AbortedError(trained.message());
+  GRADWIRE_RETURN_IF_ERROR(trained);
   std::printf("final version=%llu parameters=%s\n",
               static_cast<unsigned long long>(session->version()),
               HashText(session->ParametersHash()).c_str());
   return absl::OkStatus();
 }
 
-int ReportError(absl::string_view message) {
-  std::string line(message);
+// Returns the exit code.
+int Report(const absl::Status& error) {
+  std::string line(error.message());
   std::replace(line.begin(), line.end(), '\n', ' ');
   std::fflush(stdout);
   std::fprintf(stderr, "gradwire-worker: %s\n", line.c_str());
-  return 1;
+  return ExitCodeOf(error);
+}
+
+// Abseil ends a program whose flags it cannot read with 1, which would say: try again.
+bool reading_flags = false;
+
+void EndReadingFlags() {
+  if (!reading_flags) return;
+  std::fflush(nullptr);
+  _exit(kExitNever);
 }
 
 int Main(int argc, char** argv) {
@@ -126,21 +179,23 @@ int Main(int argc, char** argv) {
   SetUpLogging("gradwire-worker");
   absl::SetProgramUsageMessage(
       "Trains the job of a gradwire server.\n  gradwire-worker --server=host:7070 --data=DIR");
+  reading_flags = std::atexit(EndReadingFlags) == 0;
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
+  reading_flags = false;
   if (rest.size() > 1) {
-    return ReportError(
-        absl::StrCat("unknown argument \"", rest[1], "\": there are only flags, see --help"));
+    return Report(absl::InvalidArgumentError(
+        absl::StrCat("unknown argument \"", rest[1], "\": there are only flags, see --help")));
   }
   absl::StatusOr<WorkerOptions> options = OptionsFromFlags();
-  if (!options.ok()) return ReportError(options.status().message());
+  if (!options.ok()) return Report(options.status());
   const absl::Status status = RunWorker(*std::move(options));
-  if (status.ok()) return 0;
+  if (status.ok()) return kExitDone;
   const int signal = stop.requested();
   if (signal != 0 && absl::IsCancelled(status)) {
     LogInfo(absl::StrCat("stopped by signal ", signal));
     return 128 + signal;
   }
-  return ReportError(status.message());
+  return Report(status);
 }
 
 }  // namespace

@@ -28,6 +28,15 @@ std::string HashText(uint64_t hash) {
 
 std::string HashText(const ChainHash& hash) { return absl::BytesToHexString(AsView(hash)); }
 
+std::optional<ChainHash> ParseChainHash(absl::string_view text) {
+  ChainHash hash;
+  const bool digits = text.find_first_not_of("0123456789abcdef") == absl::string_view::npos;
+  if (!digits || text.size() != 2 * hash.size()) return std::nullopt;
+  const std::string bytes = absl::HexStringToBytes(text);
+  std::memcpy(hash.data(), bytes.data(), hash.size());
+  return hash;
+}
+
 struct ChainHasher::State {
   XXH3_state_t* xxh = XXH3_createState();
   ~State() { XXH3_freeState(xxh); }

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -27,6 +28,8 @@ using ChainHash = std::array<char, 16>;
 
 inline absl::string_view AsView(const ChainHash& hash) { return {hash.data(), hash.size()}; }
 std::string HashText(const ChainHash& hash);
+// HashText of a chain hash read back: 32 lower-case hexadecimal digits.
+std::optional<ChainHash> ParseChainHash(absl::string_view text);
 
 // xxh3-128 of several byte strings as if they were one.
 class ChainHasher {

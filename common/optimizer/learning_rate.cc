@@ -2,6 +2,8 @@
 // Implementation of learning_rate.h.
 #include "common/optimizer/learning_rate.h"
 
+#include <algorithm>
+
 namespace gradwire {
 
 LearningRate::LearningRate(float base, absl::Span<const std::unique_ptr<Schedule>> schedules)
@@ -21,6 +23,22 @@ void LearningRate::Observe(const v1::Evaluation& evaluation) {
   for (size_t i = 0; i < schedules_.size(); ++i) {
     schedules_[i]->Observe(evaluation, absl::MakeSpan(states_[i]));
   }
+}
+
+std::vector<double> LearningRate::state() const {
+  std::vector<double> all;
+  for (const std::vector<double>& state : states_)
+    all.insert(all.end(), state.begin(), state.end());
+  return all;
+}
+
+bool LearningRate::Restore(absl::Span<const double> state) {
+  if (state.size() != this->state().size()) return false;
+  for (std::vector<double>& one : states_) {
+    std::copy_n(state.begin(), one.size(), one.begin());
+    state.remove_prefix(one.size());
+  }
+  return true;
 }
 
 bool LearningRate::observes() const {

@@ -25,6 +25,10 @@ class LearningRate {
   // Takes note of an evaluation; to be called once for each, in order.
   void Observe(const v1::Evaluation& evaluation);
 
+  // What the schedules remember, all after one another; and back.  False: not so many numbers.
+  std::vector<double> state() const;
+  bool Restore(absl::Span<const double> state);
+
   // Whether some schedule follows the evaluations.
   bool observes() const;
 

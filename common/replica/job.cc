@@ -89,6 +89,12 @@ absl::Status MakePlans(Job* job) {
   GRADWIRE_ASSIGN_OR_RETURN(job->plans, PlanBlocks(job->codecs, options, job->layout));
   job->keeps_mean = std::any_of(job->plans.begin(), job->plans.end(),
                                 [](const BlockPlan& plan) { return plan.keeps_mean(); });
+  if (job->keeps_mean && job->config.consistency() == v1::QUORUM) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "consistency: QUORUM does not go with error_feedback \"", job->config.error_feedback(),
+        "\": EF21's mean is that of all members' memories, so none may be left out; choose SYNC or "
+        "error_feedback classic"));
+  }
   return absl::OkStatus();
 }
 

@@ -17,6 +17,7 @@ constexpr uint64_t kMaxSteps = uint64_t{1} << 40;
 constexpr uint64_t kMaxWorkers = 100000;
 constexpr uint64_t kMaxBatch = uint64_t{1} << 24;
 constexpr size_t kMaxNameBytes = 200;
+constexpr double kMaxWaitSeconds = 604800;  // a week
 
 void FillMembershipDefaults(v1::Membership* membership) {
   if (membership->mode() == v1::Membership::MODE_UNSPECIFIED) {
@@ -26,6 +27,16 @@ void FillMembershipDefaults(v1::Membership* membership) {
   if (membership->min_workers() == 0) membership->set_min_workers(1);
   if (membership->lease_seconds() == 0) membership->set_lease_seconds(10);
   if (membership->start_timeout_seconds() == 0) membership->set_start_timeout_seconds(600);
+  if (membership->mode() == v1::Membership::FIXED && membership->lost_timeout_seconds() == 0) {
+    membership->set_lost_timeout_seconds(600);
+  }
+}
+
+void FillQuorumDefaults(uint32_t workers_at_start, v1::Quorum* quorum) {
+  if (quorum->workers() == 0) quorum->set_workers(std::max(workers_at_start, 2u) - 1);
+  const uint32_t all = quorum->workers();
+  if (quorum->min_workers() == 0) quorum->set_min_workers(all - all / 2);
+  if (quorum->deadline_seconds() == 0) quorum->set_deadline_seconds(1);
 }
 
 absl::Status CheckName(const std::string& name) {
@@ -36,19 +47,62 @@ absl::Status CheckName(const std::string& name) {
                                                  " characters of printable ASCII are allowed"));
 }
 
-absl::Status CheckMembership(const v1::Membership& membership) {
-  if (membership.mode() != v1::Membership::ELASTIC) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("membership.mode: ", static_cast<int>(membership.mode()), " is not ELASTIC"));
+absl::Status CheckMembershipMode(const v1::Membership& membership) {
+  switch (membership.mode()) {
+    case v1::Membership::ELASTIC:
+      if (membership.lost_timeout_seconds() == 0) return absl::OkStatus();
+      return absl::InvalidArgumentError(
+          absl::StrCat("membership.lost_timeout_seconds: ", membership.lost_timeout_seconds(),
+                       " is of no use with membership.mode ELASTIC, which goes on without a lost "
+                       "member; leave it out, or set mode FIXED"));
+    case v1::Membership::FIXED:
+      if (membership.min_workers() != 1) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("membership.min_workers: ", membership.min_workers(),
+                         " is of no use with membership.mode FIXED, which waits for every member; "
+                         "leave it out, or set mode ELASTIC"));
+      }
+      return CheckField("membership.lost_timeout_seconds", membership.lost_timeout_seconds(), 0.1,
+                        kMaxWaitSeconds);
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrCat("membership.mode: ", static_cast<int>(membership.mode()),
+                       " is neither ELASTIC nor FIXED"));
   }
+}
+
+absl::Status CheckMembership(const v1::Membership& membership) {
+  GRADWIRE_RETURN_IF_ERROR(CheckMembershipMode(membership));
   const uint64_t workers = membership.workers();
   GRADWIRE_RETURN_IF_ERROR(CheckField("membership.workers", workers, 1, kMaxWorkers));
   GRADWIRE_RETURN_IF_ERROR(
       CheckField("membership.min_workers", membership.min_workers(), 1, workers));
   GRADWIRE_RETURN_IF_ERROR(
       CheckField("membership.lease_seconds", membership.lease_seconds(), 0.1, 3600.0));
+  if (membership.step_timeout_seconds() != 0) {
+    GRADWIRE_RETURN_IF_ERROR(CheckField("membership.step_timeout_seconds",
+                                        membership.step_timeout_seconds(), 0.1, kMaxWaitSeconds));
+  }
   return CheckField("membership.start_timeout_seconds", membership.start_timeout_seconds(), 0.1,
-                    604800.0);
+                    kMaxWaitSeconds);
+}
+
+absl::Status CheckConsistency(const v1::JobConfig& config) {
+  if (config.consistency() == v1::SYNC) {
+    if (!config.has_quorum()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        "quorum: of no use with consistency SYNC, which waits for every member; leave it out, or "
+        "set consistency QUORUM");
+  }
+  if (config.consistency() != v1::QUORUM) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "consistency: ", static_cast<int>(config.consistency()), " is neither SYNC nor QUORUM"));
+  }
+  const v1::Quorum& quorum = config.quorum();
+  const uint64_t workers = quorum.workers();
+  GRADWIRE_RETURN_IF_ERROR(CheckField("quorum.workers", workers, 1, config.membership().workers()));
+  GRADWIRE_RETURN_IF_ERROR(CheckField("quorum.min_workers", quorum.min_workers(), 1, workers));
+  return CheckField("quorum.deadline_seconds", quorum.deadline_seconds(), 0.001, 3600.0);
 }
 
 }  // namespace
@@ -69,6 +123,9 @@ void FillJobDefaults(v1::JobConfig* config) {
   if (config->snapshot_every() == 0) config->set_snapshot_every(1000);
   if (config->hash_every() == 0) config->set_hash_every(100);
   FillMembershipDefaults(config->mutable_membership());
+  if (config->consistency() == v1::QUORUM) {
+    FillQuorumDefaults(config->membership().workers(), config->mutable_quorum());
+  }
   if (config->has_model()) FillModelDefaults(config->mutable_model());
 }
 
@@ -79,11 +136,8 @@ absl::Status CheckJob(const v1::JobConfig& config) {
         absl::StrCat("steps: missing or 0; it is required, in [1, ", kMaxSteps, "]"));
   }
   GRADWIRE_RETURN_IF_ERROR(CheckField("steps", config.steps(), 1, kMaxSteps));
-  if (config.consistency() != v1::SYNC) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("consistency: ", static_cast<int>(config.consistency()), " is not SYNC"));
-  }
   GRADWIRE_RETURN_IF_ERROR(CheckMembership(config.membership()));
+  GRADWIRE_RETURN_IF_ERROR(CheckConsistency(config));
   GRADWIRE_RETURN_IF_ERROR(CheckField("trainer.batch", config.trainer().batch(), 1, kMaxBatch));
   GRADWIRE_RETURN_IF_ERROR(
       CheckField("trainer.eval_every", config.trainer().eval_every(), 0, kMaxSteps));

@@ -87,14 +87,19 @@ absl::Span<float> Replica::BlockOf(std::vector<float>* values, size_t block) con
   return absl::MakeSpan(*values).subspan(range.offset, range.size);
 }
 
-absl::Status Replica::Apply(const Record& record) {
+absl::Status Replica::Apply(const Record& record, const BlockDone& block_done) {
   SetFloatEnvironment();
   std::vector<v1::UpdatePart> parts;
   GRADWIRE_RETURN_IF_ERROR(CheckParts(record, &parts));
   GRADWIRE_RETURN_IF_ERROR(CheckBlocks(parts));
-  ApplyBlocks(parts);
+  const v1::Header& header = parts.back().header();
+  // Of these, a block is not done when its update is applied.
+  const bool forgets = header.reset_id() != reset_id_;
+  const bool later = header.perturbation_scale() != 0 || forgets || header.used_size() == 0;
+  ApplyBlocks(parts, later ? nullptr : block_done);
+  if (forgets) ForgetMean();
+  for (size_t b = 0; later && block_done && b < job_->layout.blocks(); ++b) block_done(b);
   header_ = std::move(*parts.back().mutable_header());
-  if (header_.reset_id() != reset_id_) ForgetMean();
   reset_id_ = header_.reset_id();
   if (header_.used_size() != 0) ++applied_;
   version_ = record.version;
@@ -179,7 +184,7 @@ absl::Status Replica::Decode(uint64_t step, const v1::BlockPayload& block, bool 
              : codec.DecodeUpdate(key, block.payload(), update);
 }
 
-void Replica::ApplyBlocks(const std::vector<v1::UpdatePart>& parts) {
+void Replica::ApplyBlocks(const std::vector<v1::UpdatePart>& parts, const BlockDone& block_done) {
   const v1::Header& header = parts.back().header();
   const uint64_t step = parts.back().version();
   if (header.used_size() != 0) job_->optimizer->BeginStep(absl::MakeSpan(scalars_));
@@ -190,6 +195,7 @@ void Replica::ApplyBlocks(const std::vector<v1::UpdatePart>& parts) {
     for (const v1::BlockPayload& block : part.blocks()) {
       context.key = KeyAt(step, block.block());
       ApplyBlock(context, block, header.flushed(), &update);
+      if (block_done) block_done(block.block());
     }
   }
   if (header.perturbation_scale() != 0) Perturb(step, header.perturbation_scale());
@@ -258,7 +264,7 @@ absl::Status Replica::Load(Contents contents) {
   chain_hash_ = contents.chain_hash;
   applied_ = contents.applied;
   reset_id_ = contents.reset_id;
-  header_.Clear();
+  header_ = std::move(contents.header);
   parameters_ = std::move(contents.parameters);
   state_ = std::move(contents.state);
   scalars_ = std::move(contents.scalars);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -19,6 +20,8 @@ namespace gradwire {
 // Not thread-safe.
 class Replica {
  public:
+  using BlockDone = std::function<void(size_t block)>;
+
   // At version 0 before its record: parameters from the seed, state zero.
   explicit Replica(std::shared_ptr<const Job> job);
 
@@ -27,7 +30,7 @@ class Replica {
   uint64_t version() const { return version_; }
   const ChainHash& chain_hash() const { return chain_hash_; }  // all zero before record 0
   // Of the newest record: members and learning rate of the next step.  Empty after a
-  // snapshot was loaded, until the next record.
+  // snapshot of an early build was loaded, until the next record.
   const v1::Header& header() const { return header_; }
 
   absl::Span<const float> parameters() const { return parameters_; }
@@ -37,14 +40,18 @@ class Replica {
   absl::Span<const float> bases() const { return bases_; }
   // The key of a block of a step that starts from these bases.
   BlockKey KeyAt(uint64_t step, size_t block) const;
+  // A block of an update of that step.  InvalidArgument: its payload is damaged.
+  absl::Status Decode(uint64_t step, const v1::BlockPayload& block, bool flushed,
+                      BlockValues* update) const;
   uint64_t applied() const { return applied_; }  // updates that had payloads in them
   uint64_t reset_id() const { return reset_id_; }
   const std::shared_ptr<const Job>& job() const { return job_; }
 
   // Checks everything - version, chain hash, every block's payload - before it
   // changes anything.  FailedPrecondition: not the next record of this history.
-  // InvalidArgument: damaged, with block, value and limit.
-  absl::Status Apply(const Record& record);
+  // InvalidArgument: damaged, with block, value and limit.  `block_done` is called for each block
+  // in turn, when its parameters and state are those of the new version.
+  absl::Status Apply(const Record& record, const BlockDone& block_done = nullptr);
 
   // A hash of block hashes (xxh3-64) of the parameters, and the same of
   // parameters and everything else that the replica keeps.
@@ -61,6 +68,7 @@ class Replica {
     std::vector<double> scalars = {};
     std::vector<float> bases = {};
     uint64_t reset_id = 0;
+    v1::Header header = {};
   };
   // InvalidArgument when sizes do not fit the job.
   absl::Status Load(Contents contents);
@@ -68,10 +76,8 @@ class Replica {
  private:
   absl::Status CheckParts(const Record& record, std::vector<v1::UpdatePart>* parts) const;
   absl::Status CheckBlocks(const std::vector<v1::UpdatePart>& parts) const;
-  absl::Status Decode(uint64_t step, const v1::BlockPayload& block, bool flushed,
-                      BlockValues* update) const;
   absl::Span<float> BlockOf(std::vector<float>* values, size_t block) const;
-  void ApplyBlocks(const std::vector<v1::UpdatePart>& parts);
+  void ApplyBlocks(const std::vector<v1::UpdatePart>& parts, const BlockDone& block_done);
   void ApplyBlock(const StepContext& context, const v1::BlockPayload& block, bool flushed,
                   BlockValues* update);
   void Perturb(uint64_t step, float scale);

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/little_endian.h"
 #include "common/replica/snapshot_format.h"
@@ -25,16 +26,18 @@ void AppendTensors(const Layout& layout, const std::string& prefix,
   }
 }
 
-std::string HeaderOf(const Replica& replica, absl::Span<const SnapshotTensor> tensors) {
+std::string HeaderOf(const Job& job, const SnapshotPoint& point,
+                     absl::Span<const SnapshotTensor> tensors) {
   nlohmann::ordered_json header;
   header[kMetadataKey] = {
-      {kVersionKey, absl::StrCat(replica.version())},
-      {kAppliedKey, absl::StrCat(replica.applied())},
-      {kResetKey, absl::StrCat(replica.reset_id())},
+      {kVersionKey, absl::StrCat(point.version)},
+      {kAppliedKey, absl::StrCat(point.applied)},
+      {kResetKey, absl::StrCat(point.reset_id)},
       {kRevisionKey, absl::StrCat(kApplyRevision)},
-      {kChainHashKey, HashText(replica.chain_hash())},
-      {kSchemaHashKey, absl::StrCat(absl::Hex(replica.job()->schema_hash, absl::kZeroPad16))},
-      {kJobKey, JobJson(replica.job()->config)}};
+      {kChainHashKey, HashText(point.chain_hash)},
+      {kSchemaHashKey, absl::StrCat(absl::Hex(job.schema_hash, absl::kZeroPad16))},
+      {kHeaderKey, absl::BytesToHexString(point.header.SerializeAsString())},
+      {kJobKey, JobJson(job.config)}};
   for (const SnapshotTensor& tensor : tensors) {
     header[tensor.name] = {{"dtype", tensor.dtype},
                            {"shape", tensor.shape},
@@ -77,13 +80,25 @@ std::vector<SnapshotTensor> SnapshotTensors(const Job& job, bool with_state) {
   return tensors;
 }
 
-std::string EncodeSnapshot(const Replica& replica, bool with_state) {
-  const std::vector<SnapshotTensor> tensors = SnapshotTensors(*replica.job(), with_state);
-  const std::string header = HeaderOf(replica, tensors);
+std::string EncodeSnapshotHead(const Job& job, const SnapshotPoint& point, bool with_state) {
+  const std::string header = HeaderOf(job, point, SnapshotTensors(job, with_state));
   std::string bytes;
-  bytes.reserve(sizeof(uint64_t) + header.size() + tensors.back().end);
   AppendLittleEndian(uint64_t{header.size()}, &bytes);
   bytes.append(header);
+  return bytes;
+}
+
+SnapshotPoint PointOf(const Replica& replica) {
+  return {.version = replica.version(),
+          .chain_hash = replica.chain_hash(),
+          .applied = replica.applied(),
+          .reset_id = replica.reset_id(),
+          .header = replica.header()};
+}
+
+std::string EncodeSnapshot(const Replica& replica, bool with_state) {
+  std::string bytes = EncodeSnapshotHead(*replica.job(), PointOf(replica), with_state);
+  bytes.reserve(bytes.size() + SnapshotTensors(*replica.job(), with_state).back().end);
   AppendNumbers(replica.parameters(), &bytes);
   if (with_state) {
     for (const std::vector<float>& values : replica.state()) {

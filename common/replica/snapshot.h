@@ -10,7 +10,8 @@
 //   data      = the tensors' values, little-endian, row-major, without gaps
 //
 // Metadata: gradwire.version, .applied, .reset_id, .apply_revision (decimal),
-// gradwire.chain_hash (32 hexadecimal digits), gradwire.schema_hash (16), gradwire.job
+// gradwire.chain_hash (32 hexadecimal digits), gradwire.schema_hash (16), gradwire.header (the
+// version's serialised Header, in hexadecimal; the first snapshots did not have it), gradwire.job
 // (the JobConfig as JSON).  Tensors: the layout's by name, in its order; with state
 // then "optimizer.STATE/NAME" and "feedback.mean/NAME", state by state, and, where there are
 // any, "optimizer.scalars" (F64) and "codec.bases" (F32).
@@ -25,12 +26,28 @@
 
 namespace gradwire {
 
+// Where a replica stands, beside its values.
+struct SnapshotPoint {
+  uint64_t version = 0;
+  ChainHash chain_hash = {};
+  uint64_t applied = 0;
+  uint64_t reset_id = 0;
+  v1::Header header;
+};
+
+SnapshotPoint PointOf(const Replica& replica);
+
+// header_size and header.  The values follow as one array each, in the order of `data`:
+// parameters, then the vectors of Replica::state(), of dimension() floats, scalars, bases.
+std::string EncodeSnapshotHead(const Job& job, const SnapshotPoint& point, bool with_state);
+
 // The whole file's bytes.  The replica has started.
 std::string EncodeSnapshot(const Replica& replica, bool with_state);
 
 // Any byte string is decoded in full or refused with InvalidArgument (DataLoss for a cut
-// file).  Tensors, order and schema hash must be the job's and every value finite; a
-// snapshot without state is refused when the optimizer has some.
+// file).  Tensors, order and schema hash must be the job's, every parameter finite and no state NaN
+// (a sum of squares may have become infinite); a snapshot without state is refused when the
+// optimizer has some.
 absl::StatusOr<Replica::Contents> DecodeSnapshot(const Job& job, absl::string_view bytes);
 
 }  // namespace gradwire

@@ -69,14 +69,21 @@ absl::StatusOr<uint64_t> MetadataNumber(const Json& header, const char* key) {
 
 absl::StatusOr<ChainHash> ReadChainHash(const Json& header) {
   GRADWIRE_ASSIGN_OR_RETURN(const std::string text, MetadataText(header, kChainHashKey));
-  ChainHash hash;
+  const std::optional<ChainHash> hash = ParseChainHash(text);
+  if (hash.has_value()) return *hash;
+  return Wrong(absl::StrCat("metadata ", kChainHashKey, ": not 32 hexadecimal digits"));
+}
+
+// Empty where the file is of a build that did not write it.
+absl::StatusOr<v1::Header> ReadVersionHeader(const Json& header) {
+  v1::Header result;
+  if (!header[kMetadataKey].contains(kHeaderKey)) return result;
+  GRADWIRE_ASSIGN_OR_RETURN(const std::string text, MetadataText(header, kHeaderKey));
   const bool digits = text.find_first_not_of("0123456789abcdef") == std::string::npos;
-  if (!digits || text.size() != 2 * hash.size()) {
-    return Wrong(absl::StrCat("metadata ", kChainHashKey, ": not 32 hexadecimal digits"));
+  if (!digits || text.size() % 2 != 0 || !result.ParseFromString(absl::HexStringToBytes(text))) {
+    return Wrong(absl::StrCat("metadata ", kHeaderKey, ": not a serialised Header in hexadecimal"));
   }
-  const std::string bytes = absl::HexStringToBytes(text);
-  std::memcpy(hash.data(), bytes.data(), hash.size());
-  return hash;
+  return result;
 }
 
 // Is it of this job and of bits that this build makes?
@@ -118,24 +125,27 @@ absl::Status CheckTensors(absl::Span<const SnapshotTensor> tensors, const Json& 
                             " with optimizer state"));
 }
 
-// The next `count` numbers of the data, all finite; `name_of` says which one is not.
+enum class Values { kFinite, kNumbers };
+
+// The next `count` numbers of the data; `name_of` says which one is not finite, or no number.
 template <typename Number, typename NameOf>
-absl::StatusOr<std::vector<Number>> ReadNumbers(size_t count, absl::string_view* data,
-                                                NameOf name_of) {
+absl::StatusOr<std::vector<Number>> ReadNumbers(size_t count, Values allowed,
+                                                absl::string_view* data, NameOf name_of) {
   std::vector<Number> values(count);
   const size_t bytes = count * sizeof(Number);
   if (bytes > 0) std::memcpy(values.data(), data->data(), bytes);  // nothing has no address
   data->remove_prefix(bytes);
-  const auto bad = std::find_if(values.begin(), values.end(),
-                                [](Number value) { return !std::isfinite(value); });
+  const auto bad = std::find_if(values.begin(), values.end(), [allowed](Number value) {
+    return allowed == Values::kFinite ? !std::isfinite(value) : std::isnan(value);
+  });
   if (bad == values.end()) return values;
   return Wrong(absl::StrCat(name_of(static_cast<size_t>(bad - values.begin())), " is ", *bad,
-                            ", not finite"));
+                            allowed == Values::kFinite ? ", not finite" : ", no number"));
 }
 
 absl::StatusOr<std::vector<float>> ReadVector(const Layout& layout, absl::string_view prefix,
-                                              absl::string_view* data) {
-  return ReadNumbers<float>(layout.dimension(), data, [&](size_t i) {
+                                              Values allowed, absl::string_view* data) {
+  return ReadNumbers<float>(layout.dimension(), allowed, data, [&](size_t i) {
     return absl::StrCat(prefix, layout.CoordinateName(i));
   });
 }
@@ -148,20 +158,22 @@ absl::Status ReadData(const Job& job, absl::Span<const SnapshotTensor> tensors,
   if (data.size() > want) {
     return Wrong(absl::StrCat(data.size(), " bytes of data, its tensors have ", want));
   }
-  GRADWIRE_ASSIGN_OR_RETURN(contents->parameters, ReadVector(job.layout, "", &data));
+  GRADWIRE_ASSIGN_OR_RETURN(contents->parameters,
+                            ReadVector(job.layout, "", Values::kFinite, &data));
   for (const StateVector& state : job.state_vectors()) {
-    GRADWIRE_ASSIGN_OR_RETURN(std::vector<float> values,
-                              ReadVector(job.layout, absl::StrCat(state.name, "/"), &data));
+    GRADWIRE_ASSIGN_OR_RETURN(
+        std::vector<float> values,
+        ReadVector(job.layout, absl::StrCat(state.name, "/"), Values::kNumbers, &data));
     contents->state.push_back(std::move(values));
   }
   GRADWIRE_ASSIGN_OR_RETURN(
       contents->scalars,
-      ReadNumbers<double>(job.optimizer->state_scalars().size(), &data,
+      ReadNumbers<double>(job.optimizer->state_scalars().size(), Values::kNumbers, &data,
                           [](size_t i) { return absl::StrCat("optimizer.scalars[", i, "]"); }));
-  GRADWIRE_ASSIGN_OR_RETURN(contents->bases,
-                            ReadNumbers<float>(job.basis_size(), &data, [](size_t i) {
-                              return absl::StrCat("codec.bases[", i, "]");
-                            }));
+  GRADWIRE_ASSIGN_OR_RETURN(
+      contents->bases, ReadNumbers<float>(job.basis_size(), Values::kFinite, &data, [](size_t i) {
+        return absl::StrCat("codec.bases[", i, "]");
+      }));
   return absl::OkStatus();
 }
 
@@ -177,6 +189,7 @@ absl::StatusOr<Replica::Contents> DecodeSnapshot(const Job& job, absl::string_vi
     GRADWIRE_ASSIGN_OR_RETURN(contents.reset_id, MetadataNumber(header, kResetKey));
   }
   GRADWIRE_ASSIGN_OR_RETURN(contents.chain_hash, ReadChainHash(header));
+  GRADWIRE_ASSIGN_OR_RETURN(contents.header, ReadVersionHeader(header));
   if (contents.applied > contents.version) {
     return Wrong(absl::StrCat(contents.applied, " updates applied at version ", contents.version));
   }

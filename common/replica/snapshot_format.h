@@ -18,6 +18,7 @@ inline constexpr char kResetKey[] = "gradwire.reset_id";
 inline constexpr char kRevisionKey[] = "gradwire.apply_revision";
 inline constexpr char kChainHashKey[] = "gradwire.chain_hash";
 inline constexpr char kSchemaHashKey[] = "gradwire.schema_hash";
+inline constexpr char kHeaderKey[] = "gradwire.header";
 inline constexpr char kJobKey[] = "gradwire.job";
 
 // A tensor of the file, in file order; offsets count from the beginning of the data.

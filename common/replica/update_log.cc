@@ -4,7 +4,8 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/replica/log_store.h"
 
 namespace gradwire {
 
@@ -15,53 +16,57 @@ ChainHash ChainHashOf(const std::vector<std::string>& parts) {
 }
 
 std::shared_ptr<const Record> MakeRecord(uint64_t version, std::vector<std::string> parts,
-                                         size_t payload_bytes) {
+                                         size_t payload_bytes, std::string server_part) {
   auto record = std::make_shared<Record>();
   record->version = version;
   record->parts = std::move(parts);
   record->payload_bytes = payload_bytes;
+  record->server_part = std::move(server_part);
   record->chain_hash = ChainHashOf(record->parts);
   for (const std::string& part : record->parts) record->bytes += part.size();
   return record;
 }
 
 absl::Status UpdateLog::Append(std::shared_ptr<const Record> record) {
+  GRADWIRE_RETURN_IF_ERROR(store_->Append(*record));
   MutexLock lock(&mu_);
-  const uint64_t next = records_.empty() ? 0 : records_.back()->version + 1;
-  if (record->version != next) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("record ", record->version, " does not follow: the log's next is ", next));
+  cached_bytes_ += record->bytes;
+  cached_.push_back(std::move(record));
+  while (cached_.size() > 1 && cached_bytes_ > max_cached_bytes_) {
+    cached_bytes_ -= cached_.front()->bytes;
+    cached_.pop_front();
   }
-  bytes_ += record->bytes;
-  records_.push_back(std::move(record));
   return absl::OkStatus();
 }
 
 std::shared_ptr<const Record> UpdateLog::Find(uint64_t version) const {
-  MutexLock lock(&mu_);
-  if (records_.empty() || version < records_.front()->version ||
-      version > records_.back()->version) {
-    return nullptr;
+  {
+    MutexLock lock(&mu_);
+    const bool cached = !cached_.empty() && version >= cached_.front()->version;
+    if (cached && version > cached_.back()->version) return nullptr;
+    if (cached) return cached_[version - cached_.front()->version];  // no gaps: Append sees to it
   }
-  return records_[version - records_.front()->version];  // no gaps: Append sees to it
+  absl::StatusOr<std::shared_ptr<const Record>> record = store_->Read(version);
+  return record.ok() ? *std::move(record) : nullptr;
 }
 
 UpdateLog::Range UpdateLog::range() const {
+  const LogStore::Range range = store_->range();
   MutexLock lock(&mu_);
-  if (records_.empty()) return {};
-  return {.empty = false,
-          .oldest = records_.front()->version,
-          .newest = records_.back()->version,
-          .bytes = bytes_};
+  return {.empty = range.empty,
+          .oldest = range.oldest,
+          .newest = range.newest,
+          .cached_bytes = cached_bytes_};
 }
 
-void UpdateLog::Trim(uint64_t snapshot_version, size_t max_bytes) {
+absl::Status UpdateLog::TrimBelow(uint64_t version) {
+  GRADWIRE_RETURN_IF_ERROR(store_->TrimBelow(version));
   MutexLock lock(&mu_);
-  while (records_.size() > 1 && bytes_ > max_bytes &&
-         records_.front()->version <= snapshot_version) {
-    bytes_ -= records_.front()->bytes;
-    records_.pop_front();
+  while (cached_.size() > 1 && cached_.front()->version < version) {
+    cached_bytes_ -= cached_.front()->bytes;
+    cached_.pop_front();
   }
+  return absl::OkStatus();
 }
 
 }  // namespace gradwire

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The log of updates, in memory: what the model is made of.
+// The log of updates, as it is served: what the model is made of.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +20,10 @@ struct Record {
   uint64_t version = 0;
   std::vector<std::string>
       parts;  // serialised UpdateParts, exactly as published; the last has the header
-  ChainHash chain_hash = {};  // of this record: see ChainHashOf
-  size_t bytes = 0;           // of all parts
-  size_t payload_bytes = 0;   // of the blocks in them; 0 where nobody counts
+  ChainHash chain_hash = {};     // of this record: see ChainHashOf
+  std::string server_part = {};  // never published: what replay needs to make the update again
+  size_t bytes = 0;              // of all parts
+  size_t payload_bytes = 0;      // of the blocks in them; 0 where nobody counts
 };
 
 // The chain hash of a record: xxh3-128 over its parts, one after another.  The header in
@@ -31,34 +32,43 @@ ChainHash ChainHashOf(const std::vector<std::string>& parts);
 
 // Makes a record of parts that somebody has serialised, with so many bytes of payload.
 std::shared_ptr<const Record> MakeRecord(uint64_t version, std::vector<std::string> parts,
-                                         size_t payload_bytes = 0);
+                                         size_t payload_bytes = 0, std::string server_part = {});
 
-// Thread-safe.
+class LogStore;
+
+// The records of a LogStore, the newest also in memory, for whoever serves them.  Thread-safe, but
+// for Append and TrimBelow, which want one caller.
 class UpdateLog {
  public:
-  // FailedPrecondition unless record->version is the next one (0 for an empty log).
+  // Keeps the newest records in memory, as many as have `max_cached_bytes` together.  `store` must
+  // outlive it.
+  UpdateLog(LogStore* store, size_t max_cached_bytes)
+      : store_(store), max_cached_bytes_(max_cached_bytes) {}
+
+  // On disk as the store's policy says when it returns.  Errors are the store's; the log is
+  // unchanged then, and the same record may be appended again.
   absl::Status Append(std::shared_ptr<const Record> record) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Null when the version is not (or no longer) here.
+  // Null when the version is not (or no longer) here, or cannot be read.
   std::shared_ptr<const Record> Find(uint64_t version) const ABSL_LOCKS_EXCLUDED(mu_);
 
   struct Range {
     bool empty = true;
     uint64_t oldest = 0;
     uint64_t newest = 0;
-    size_t bytes = 0;
+    size_t cached_bytes = 0;  // of records in memory
   };
   Range range() const ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Drops the oldest records while the log holds more than max_bytes and they
-  // are at or below `snapshot_version`: what a snapshot makes unnecessary.  The newest
-  // record always stays: the next one follows it.
-  void Trim(uint64_t snapshot_version, size_t max_bytes) ABSL_LOCKS_EXCLUDED(mu_);
+  // Gives up what is below `version`, as far as the store's files allow.
+  absl::Status TrimBelow(uint64_t version) ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  LogStore* const store_;
+  const size_t max_cached_bytes_;
   mutable Mutex mu_;
-  std::deque<std::shared_ptr<const Record>> records_ ABSL_GUARDED_BY(mu_);
-  size_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  std::deque<std::shared_ptr<const Record>> cached_ ABSL_GUARDED_BY(mu_);  // consecutive versions
+  size_t cached_bytes_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace gradwire

@@ -186,7 +186,7 @@ TEST(DepartureTest, WhenAllAreLostTheJobWaitsForSomebody) {
 }
 
 TEST(DepartureTest, AfterALossNoStreamStaysUnread) {
-  FakeCluster cluster(JobOf(3), {.state_dir = "", .max_waiting_bytes = 10});
+  FakeCluster cluster(JobOf(3), {.history = {}, .max_waiting_bytes = 10});
   const auto w = cluster.EnterAll(3);
   ASSERT_TRUE(cluster.Send(w[2], cluster.Payload(Filled(1))[0]).ok());
   EXPECT_FALSE(cluster.coordinator->MayRead(w[2].who()));
@@ -202,7 +202,7 @@ TEST(DepartureTest, AfterALossNoStreamStaysUnread) {
 }
 
 TEST(DepartureTest, AWorkerWhoseOwnBlocksNoLongerWaitIsReadThoughOthersFillTheLimit) {
-  FakeCluster cluster(JobOf(3), {.state_dir = "", .max_waiting_bytes = 10});
+  FakeCluster cluster(JobOf(3), {.history = {}, .max_waiting_bytes = 10});
   const auto w = cluster.EnterAll(3);
   const auto payload = cluster.Payload(Filled(1));
   ASSERT_TRUE(cluster.Send(w[2], payload[1]).ok());

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/replica/replica.h"
 #include "tests/server/fake_cluster.h"
 
@@ -221,10 +222,16 @@ TEST(CoordinatorTest, HelloSaysWhereToGoOn) {
 }
 
 TEST(CoordinatorTest, AWorkerBehindTheLogStartsFromTheSnapshotWhichIsOnIt) {
-  FakeCluster cluster(JobOf(1, "steps: 1000"), {.state_dir = "", .max_log_bytes = 3000});
+  CoordinatorOptions options;
+  options.history.snapshot_bytes = 1500;
+  FakeCluster cluster(JobOf(1, "steps: 1000"), std::move(options));
   const FakeWorker worker = cluster.Enter("w0");
-  for (int i = 0; i < 200; ++i) ASSERT_TRUE(cluster.Push(worker, Filled(1)).ok());
-  EXPECT_LE(cluster.coordinator->log().range().bytes, 5000u);
+  while (cluster.coordinator->log().range().oldest < 2) {
+    ASSERT_LT(cluster.version(), 900u);
+    ASSERT_TRUE(cluster.Push(worker, Filled(1)).ok());
+    absl::SleepFor(absl::Milliseconds(2));  // snapshots are named in the background
+    cluster.coordinator->Tick();
+  }
   EXPECT_EQ(cluster.Join("w1", 1)->oldest_version(), cluster.coordinator->log().range().oldest);
   v1::Hello hello;
   hello.set_worker_id("w1");
@@ -252,6 +259,7 @@ TEST(CoordinatorTest, WithoutASnapshotItSaysWhenThereWillBeOne) {
   EXPECT_EQ(none.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(none.message()), HasSubstr("version 5"));
   ASSERT_TRUE(cluster.Push(worker, Filled(1)).ok());
+  WaitForSnapshot(cluster.coordinator->snapshots(), 5);
   EXPECT_EQ(cluster.coordinator->SnapshotAt(0)->version, 5u);
   EXPECT_EQ(cluster.coordinator->SnapshotAt(9)->version, 5u);
   EXPECT_FALSE(cluster.coordinator->SnapshotAt(4).ok());
@@ -291,7 +299,9 @@ TEST(CoordinatorTest, TheJobEndsWhenAllHaveLeft) {
 
 TEST(CoordinatorTest, DrainTakesASnapshotAndEndsStreamsWithUnavailable) {
   const std::string folder = TestFolder();
-  FakeCluster cluster(JobOf(1), {.state_dir = folder});
+  CoordinatorOptions options;
+  options.history.state_dir = folder;
+  FakeCluster cluster(JobOf(1), std::move(options));
   const FakeWorker worker = cluster.Enter("w0");
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(cluster.Push(worker, Filled(1)).ok());
   ASSERT_TRUE(cluster.coordinator->Drain(absl::ZeroDuration()).ok());

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/replica/replica.h"
 #include "tests/common/replica/test_records.h"
 
@@ -68,6 +69,15 @@ std::string TestFolder() {
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   return folder;
+}
+
+void WaitForSnapshot(const Snapshots& snapshots, uint64_t version) {
+  for (int i = 0; i < 1000; ++i) {
+    const auto newest = snapshots.Newest(UINT64_MAX);
+    if (newest.has_value() && newest->version >= version) return;
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  FAIL() << "no snapshot of version " << version;
 }
 
 std::vector<v1::Gradient> MakePayload(const Job& job, uint64_t step, absl::string_view chain_hash,
@@ -140,7 +150,8 @@ v1::Hello FakeWorker::who() const {
 
 FakeCluster::FakeCluster(const std::string& job_text, CoordinatorOptions options)
     : job(MakeTestJob(job_text)) {
-  if (options.state_dir.empty()) options.state_dir = TestFolder();
+  if (options.history.state_dir.empty()) options.history.state_dir = TestFolder();
+  options.history.fsync.kind = FsyncPolicy::Kind::kNever;  // no power cut here
   auto made = Coordinator::Create(std::move(options), job, &clock, &counters);
   EXPECT_TRUE(made.ok()) << made.status();
   coordinator = *std::move(made);

@@ -51,6 +51,9 @@ class FakeStream final : public Subscriber {
 // A folder for this test, emptied first.
 std::string TestFolder();
 
+// Snapshots are named in the background: waits until this one, or a newer one, can be seen.
+void WaitForSnapshot(const Snapshots& snapshots, uint64_t version);
+
 // The messages of one payload, `blocks_per_message` blocks in each, the last with the end;
 // `values` has the job's dimension.
 std::vector<v1::Gradient> MakePayload(const Job& job, uint64_t step, absl::string_view chain_hash,

@@ -16,9 +16,11 @@ std::unique_ptr<Server> StartServer(const std::string& job_text, const std::stri
                                     size_t stream_window) {
   const std::string folder = testing::TempDir() + "/gradwire_" + name;
   std::filesystem::remove_all(folder);
-  auto server =
-      Server::Start({.listen = "127.0.0.1:0", .state_dir = folder, .stream_window = stream_window},
-                    MakeTestJob(job_text));
+  ServerOptions options;
+  options.listen = "127.0.0.1:0";
+  options.history.state_dir = folder;
+  options.stream_window = stream_window;
+  auto server = Server::Start(std::move(options), MakeTestJob(job_text));
   EXPECT_TRUE(server.ok()) << server.status();
   return *std::move(server);
 }

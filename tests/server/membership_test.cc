@@ -6,39 +6,19 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
+#include "tests/server/membership_fixture.h"
 
 namespace gradwire {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using State = WorkerEntry::State;
 
-v1::Membership Config() {
-  v1::Membership config;
-  config.set_lease_seconds(10);
-  return config;
-}
-
-class MembershipTest : public testing::Test {
+class MembershipTest : public MembershipFixture {
  protected:
-  absl::StatusOr<WorkerEntry*> Join(const std::string& id, uint64_t session) {
-    return membership_.Join(id, session, "1.2.3.4:5", now_, &replaced_);
-  }
-  uint32_t RankOf(const std::string& id, uint64_t session = 1) {
-    const auto worker = Join(id, session);
-    EXPECT_TRUE(worker.ok()) << worker.status();
-    return worker.ok() ? (*worker)->rank : 999;
-  }
-  WorkerEntry* Entry(const std::string& id) {
-    return const_cast<WorkerEntry*>(&membership_.workers().at(id));
-  }
-  void Lose(const std::string& id) {
-    membership_.Remove(Entry(id), WorkerEntry::State::kLost, "test");
-  }
-
-  Membership membership_{Config()};
-  absl::Duration now_ = absl::Seconds(100);
-  bool replaced_ = false;
+  MembershipTest() : MembershipFixture(v1::Membership::ELASTIC) {}
 };
 
 TEST_F(MembershipTest, ANewIdGetsTheLowestFreeRank) {
@@ -128,7 +108,7 @@ TEST_F(MembershipTest, TheIncarnationIsAFence) {
   EXPECT_THAT(std::string(old.message()), HasSubstr("incarnation 1 has been replaced by 2"));
   EXPECT_EQ(membership_.Find("a", 3).status().code(), absl::StatusCode::kAborted);
   EXPECT_EQ(membership_.Find("b", 1).status().code(), absl::StatusCode::kNotFound);
-  membership_.Remove(Entry("a"), WorkerEntry::State::kLeft, "went home");
+  membership_.Remove(Entry("a"), State::kLeft, "went home");
   const absl::Status left = membership_.Find("a", 2).status();
   EXPECT_EQ(left.code(), absl::StatusCode::kAborted);
   EXPECT_THAT(std::string(left.message()), HasSubstr("went home"));
@@ -140,28 +120,54 @@ TEST_F(MembershipTest, ALeaseAndTheGraceOfABrokenStreamEndOnTime) {
   RankOf("broken");
   Entry("broken")->broken = true;
   Entry("broken")->broken_at = now_;
-  now_ += absl::Seconds(2);
-  EXPECT_THAT(membership_.Expire(now_), IsEmpty());
-  now_ += absl::Milliseconds(1);
-  auto lost = membership_.Expire(now_);
-  ASSERT_EQ(lost.size(), 1u);
-  EXPECT_EQ(lost[0]->id, "broken");
-  EXPECT_THAT(lost[0]->note, HasSubstr("2s"));
+  EXPECT_THAT(Pass(absl::Seconds(2)), IsEmpty());
+  EXPECT_THAT(Pass(absl::Milliseconds(1)), ElementsAre("broken"));
+  EXPECT_THAT(Entry("broken")->note, HasSubstr("2s"));
   Entry("heard")->last_heard = now_;
-  now_ = absl::Seconds(110);
-  EXPECT_THAT(membership_.Expire(now_), IsEmpty());
-  now_ += absl::Milliseconds(1);
-  lost = membership_.Expire(now_);
-  ASSERT_EQ(lost.size(), 1u);
-  EXPECT_EQ(lost[0]->id, "silent");
-  EXPECT_EQ(lost[0]->state, WorkerEntry::State::kLost);
-  EXPECT_THAT(lost[0]->note, HasSubstr("10s"));
+  EXPECT_THAT(Pass(absl::Seconds(110) - now_), IsEmpty());
+  EXPECT_THAT(Pass(absl::Milliseconds(1)), ElementsAre("silent"));
+  EXPECT_EQ(Entry("silent")->state, State::kLost);
+  EXPECT_THAT(Entry("silent")->note, HasSubstr("10s"));
   EXPECT_EQ(membership_.alive(), 1u);
+}
+
+TEST_F(MembershipTest, AServerThatWasStoppedExpiresNobodyOnItsReturn) {
+  RankOf("silent");
+  RankOf("broken");
+  Entry("broken")->broken = true;
+  Entry("broken")->broken_at = now_;
+  EXPECT_THAT(Pass(absl::Milliseconds(500)), IsEmpty());
+  now_ += absl::Minutes(1);
+  EXPECT_THAT(membership_.Expire(now_), IsEmpty());
+  EXPECT_THAT(Pass(absl::Milliseconds(1500)), IsEmpty());  // what was left of the grace
+  EXPECT_THAT(Pass(absl::Milliseconds(1)), ElementsAre("broken"));
+  EXPECT_THAT(Pass(absl::Milliseconds(7999)), IsEmpty());  // and of the lease
+  EXPECT_THAT(Pass(absl::Milliseconds(1)), ElementsAre("silent"));
+}
+
+TEST_F(MembershipTest, OnlyAPauseOfMoreThanASecondIsForgivenAndNobodyIsHeardInTheFuture) {
+  struct Case {
+    absl::Duration pause;
+    bool lost;
+  };
+  for (const Case& c : {Case{absl::Milliseconds(1000), true}, Case{absl::Milliseconds(1001), false},
+                        Case{absl::Hours(9), false}}) {
+    SCOPED_TRACE(absl::FormatDuration(c.pause));
+    RankOf("silent", static_cast<uint64_t>(absl::ToInt64Nanoseconds(now_)));
+    RankOf("heard");
+    EXPECT_THAT(Pass(absl::Milliseconds(9900)), IsEmpty());
+    now_ += c.pause;
+    Entry("heard")->last_heard = now_ - absl::Milliseconds(1);
+    EXPECT_EQ(membership_.Expire(now_).size(), c.lost ? 1u : 0u);
+    EXPECT_LE(Entry("heard")->last_heard, now_);
+    Entry("heard")->last_heard = now_;
+    Lose("silent");
+  }
 }
 
 TEST_F(MembershipTest, ReadyMembersComeInRankOrder) {
   for (const char* id : {"z", "m", "a", "q"}) RankOf(id);
-  for (const char* id : {"a", "z", "q"}) Entry(id)->state = WorkerEntry::State::kReady;
+  for (const char* id : {"a", "z", "q"}) Entry(id)->state = State::kReady;
   const auto members = membership_.ReadyMembers();
   ASSERT_EQ(members.size(), 3u);
   EXPECT_EQ(members[0].id(), "z");
@@ -170,6 +176,113 @@ TEST_F(MembershipTest, ReadyMembersComeInRankOrder) {
   EXPECT_EQ(members[2].rank(), 3u);
   EXPECT_EQ(members[2].incarnation(), 1u);
   EXPECT_EQ(membership_.ready(), 3u);
+}
+
+TEST_F(MembershipTest, AfterARestartTheMembersAreWaitedForOneLease) {
+  membership_.Restore({MakeMember("b", 2, 1), MakeMember("a", 0, 3)}, now_);
+  ASSERT_EQ(membership_.ReadyMembers().size(), 2u);
+  EXPECT_EQ(membership_.ReadyMembers()[0].id(), "a");
+  EXPECT_EQ(membership_.ReadyMembers()[0].incarnation(), 3u);
+  EXPECT_EQ(membership_.NextMembers().size(), 2u);
+  EXPECT_TRUE(Entry("a")->restored);
+  EXPECT_FALSE(Entry("a")->connected);
+  EXPECT_TRUE(membership_.Find("a", 3).ok());
+  EXPECT_EQ(membership_.Find("a", 2).status().code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(RankOf("new"), 1u);  // theirs are taken
+  now_ += absl::Seconds(40);     // the replay of the log
+  EXPECT_THAT(membership_.Expire(now_), IsEmpty());
+  ASSERT_TRUE(membership_.Adopt(Entry("a"), 7).ok());
+  Entry("a")->last_heard = now_ + absl::Seconds(5);
+  Entry("new")->last_heard = now_ + absl::Seconds(5);
+  EXPECT_THAT(Pass(absl::Seconds(10)), IsEmpty());
+  EXPECT_THAT(Pass(absl::Milliseconds(1)), ElementsAre("b"));
+  EXPECT_THAT(Entry("b")->note, HasSubstr("after the server's restart"));
+}
+
+TEST_F(MembershipTest, ARestoredMemberGivesWayToAJoinAtOnce) {
+  for (const uint64_t session : {uint64_t{9}, uint64_t{0}}) {
+    SCOPED_TRACE(session);
+    membership_.Restore({MakeMember("a", 4, 3)}, now_);
+    EXPECT_EQ(RankOf("a", session), 4u);
+    EXPECT_TRUE(replaced_);
+    EXPECT_EQ(Entry("a")->incarnation, 4u);
+    EXPECT_FALSE(Entry("a")->restored);
+    EXPECT_EQ(Entry("a")->state, State::kLeased);
+    EXPECT_EQ(RankOf("a", session), 4u);  // the same again: its own
+    EXPECT_EQ(Entry("a")->incarnation, 4u);
+  }
+}
+
+TEST_F(MembershipTest, AHelloOfAnotherProcessIsRefused) {
+  membership_.Restore({MakeMember("restored", 0, 3)}, now_);
+  RankOf("joined", 5);
+  struct Case {
+    const char* id;
+    uint64_t session;
+    bool accepted;
+  };
+  const Case cases[] = {
+      {"joined", 5, true},   {"joined", 6, false},   {"joined", 0, true},  // an older client
+      {"restored", 0, true},                                               // tells nothing
+      {"restored", 8, true},                                               // now it is known
+      {"restored", 8, true}, {"restored", 9, false}, {"restored", 0, true},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(absl::StrCat(c.id, " ", c.session));
+    const absl::Status status = membership_.Adopt(Entry(c.id), c.session);
+    EXPECT_EQ(status.code(), c.accepted ? absl::StatusCode::kOk : absl::StatusCode::kAborted);
+    if (!c.accepted) {
+      EXPECT_THAT(std::string(status.message()), HasSubstr("join again"));
+    }
+    EXPECT_FALSE(Entry(c.id)->restored);
+  }
+  EXPECT_EQ(Entry("joined")->session, 5u);
+  EXPECT_EQ(RankOf("restored", 8), 0u);  // a repeated Join of the same process
+  EXPECT_EQ(Entry("restored")->incarnation, 3u);
+}
+
+TEST_F(MembershipTest, AReadyWorkerWhoseTrainerDoesNotGetOnIsStuck) {
+  for (const char* id : {"stuck", "busy", "joining", "lost"}) {
+    RankOf(id);
+    MakeReady(id);
+    Entry(id)->progress_age = absl::Seconds(61);
+  }
+  Entry("busy")->progress_age = absl::Seconds(60);
+  Entry("joining")->state = State::kLeased;
+  Lose("lost");
+  const auto stuck = membership_.Stuck(absl::Seconds(60));
+  ASSERT_EQ(stuck.size(), 1u);
+  EXPECT_EQ(stuck[0]->id, "stuck");
+  membership_.Remove(stuck[0], State::kLost, "stuck");
+  EXPECT_THAT(membership_.Stuck(absl::Seconds(60)), IsEmpty());
+  RankOf("stuck", 2);
+  MakeReady("stuck");
+  EXPECT_THAT(membership_.Stuck(absl::Seconds(60)), IsEmpty());  // the new one has just begun
+}
+
+TEST_F(MembershipTest, TheOldestSavedVersionIsThatOfTheLiving) {
+  EXPECT_EQ(membership_.OldestSaved(), std::nullopt);
+  for (const char* id : {"a", "b", "c"}) RankOf(id);
+  EXPECT_EQ(membership_.OldestSaved(), std::nullopt);
+  Entry("a")->saved_version = 300;
+  Entry("b")->saved_version = 0;
+  EXPECT_EQ(membership_.OldestSaved(), 0u);
+  Lose("b");
+  EXPECT_EQ(membership_.OldestSaved(), 300u);
+  RankOf("b", 2);
+  EXPECT_EQ(membership_.OldestSaved(), 0u);  // kept over incarnations
+}
+
+TEST_F(MembershipTest, NothingIsFixedInAnElasticJob) {
+  RankOf("a");
+  RankOf("b");
+  MakeReady("a");
+  EXPECT_THAT(membership_.Fix(membership_.ReadyMembers()), IsEmpty());
+  EXPECT_EQ(RankOf("c"), 2u);
+  Lose("a");
+  EXPECT_THAT(membership_.NextMembers(), IsEmpty());
+  Pass(absl::Seconds(100));
+  EXPECT_EQ(membership_.LostTooLong(now_), nullptr);
 }
 
 TEST_F(MembershipTest, RemembersABoundedNumberOfThoseThatAreGone) {

@@ -11,7 +11,8 @@
 
 namespace gradwire {
 
-RealCluster::RealCluster(const std::string& job_text, size_t count) : cluster(job_text) {
+RealCluster::RealCluster(const std::string& job_text, size_t count, CoordinatorOptions options)
+    : cluster(job_text, std::move(options)) {
   for (size_t i = 0; i < count; ++i) Enter(absl::StrCat("w", i));
   Follow();
 }
@@ -68,6 +69,15 @@ std::vector<v1::Gradient> RealCluster::Push(size_t index, const GradientOf& grad
     EXPECT_TRUE(status.ok()) << status;
   }
   return sent;
+}
+
+void RealCluster::Resend(size_t index) {
+  RealWorker& worker = workers[index];
+  for (const v1::TrainRequest& request : worker.uplink->Messages(
+           {.rank = worker.at.lease.rank(), .incarnation = worker.at.lease.incarnation()})) {
+    const absl::Status status = cluster.Send(worker.at, request.gradient());
+    EXPECT_TRUE(status.ok()) << status;
+  }
 }
 
 void RealCluster::Step(const GradientOf& gradient) {

@@ -25,7 +25,7 @@ class RealCluster {
   // The gradient of a worker, by its place in `workers`, at a step.
   using GradientOf = std::function<std::vector<float>(size_t worker, uint64_t step)>;
 
-  RealCluster(const std::string& job_text, size_t workers);
+  RealCluster(const std::string& job_text, size_t workers, CoordinatorOptions options = {});
 
   // A newcomer, which follows the log from its beginning.
   RealWorker& Enter(const std::string& id);
@@ -36,6 +36,8 @@ class RealCluster {
   void Steps(uint64_t count, const GradientOf& gradient);
   // One worker's payload, made and sent; the messages.
   std::vector<v1::Gradient> Push(size_t worker, const GradientOf& gradient);
+  // The payload that a worker holds, once more.
+  void Resend(size_t worker);
   void Follow();
 
   const Job& job() const { return *cluster.job; }

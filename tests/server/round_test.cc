@@ -8,69 +8,13 @@
 #include <limits>
 #include <random>
 
-#include "absl/strings/str_cat.h"
-#include "tests/common/replica/test_records.h"
 #include "tests/server/fake_cluster.h"
+#include "tests/server/round_payloads.h"
 
 namespace gradwire {
 namespace {
 
 using ::testing::HasSubstr;
-
-constexpr uint64_t kStep = 12;
-
-std::vector<v1::Member> Members(size_t count) {
-  std::vector<v1::Member> members(count);
-  for (size_t i = 0; i < count; ++i) {
-    members[i].set_id(absl::StrCat("w", i));
-    members[i].set_rank(static_cast<uint32_t>(i));
-    members[i].set_incarnation(1);
-  }
-  return members;
-}
-
-// Three blocks; the sums are those of 26 + 26 + 8 coordinates.
-std::shared_ptr<const Job> ThreeBlocks() {
-  return MakeTestJob(
-      "model { tensors { tensor { name: 'w' shape: 600000 } } } steps: 100 "
-      "codec: 'random_k:0.0001'");
-}
-
-std::vector<v1::Gradient> PayloadOf(const Job& job, size_t rank, size_t blocks_per_message = 1) {
-  std::vector<float> values = TestGradient(job, rank + 1);
-  for (float& value : values) value *= rank % 2 == 0 ? 1e4f : 1e-3f;  // so that order matters
-  auto messages = MakePayload(job, kStep, "base", values, blocks_per_message);
-  messages.back().mutable_end()->set_loss(static_cast<double>(rank));
-  messages.back().mutable_end()->set_samples(rank + 1);
-  return messages;
-}
-
-// The sums, block after block, by plain additions of these ranks' values in this order.
-std::vector<float> SumInOrder(const Job& job, const std::vector<size_t>& ranks) {
-  std::vector<float> all;
-  for (size_t block = 0; block < job.layout.blocks(); ++block) {
-    std::vector<float> sums;
-    for (const size_t rank : ranks) {
-      const auto values = PayloadValues(PayloadOf(job, rank)[block].blocks(0).payload());
-      if (sums.empty()) {
-        sums = values;
-        continue;
-      }
-      for (size_t i = 0; i < values.size(); ++i) sums[i] = sums[i] + values[i];
-    }
-    all.insert(all.end(), sums.begin(), sums.end());
-  }
-  return all;
-}
-
-std::vector<float> SumsOf(const Round& round) {
-  std::vector<float> all;
-  for (size_t block = 0; block < round.blocks(); ++block) {
-    const Accumulator& sum = round.sum(block);
-    all.insert(all.end(), sum.sums.begin(), sum.sums.end());
-  }
-  return all;
-}
 
 TEST(RoundTest, SumsAreInRankOrderWhateverTheOrderOfArrival) {
   const auto job = ThreeBlocks();
@@ -86,7 +30,7 @@ TEST(RoundTest, SumsAreInRankOrderWhateverTheOrderOfArrival) {
       for (size_t block = 0; block < 3; ++block) arrivals.emplace_back(rank, block);
     }
     std::shuffle(arrivals.begin(), arrivals.end(), random);
-    round.Open(kStep, Members(4));
+    round.Open(kRoundStep, RoundMembers(4));
     for (const auto& [rank, block] : arrivals) {
       ASSERT_FALSE(round.complete());
       const auto added = round.Add(rank, 1, payloads[rank][block]);
@@ -103,7 +47,7 @@ TEST(RoundTest, SumsAreInRankOrderWhateverTheOrderOfArrival) {
 TEST(RoundTest, EarlyBlocksWaitAndAreCounted) {
   const auto job = ThreeBlocks();
   Round round(job);
-  round.Open(kStep, Members(3));
+  round.Open(kRoundStep, RoundMembers(3));
   const auto payload = PayloadOf(*job, 2);
   const size_t bytes = payload[0].blocks(0).payload().size();
   ASSERT_TRUE(round.Add(2, 1, payload[0]).ok());
@@ -120,7 +64,7 @@ TEST(RoundTest, EarlyBlocksWaitAndAreCounted) {
 TEST(RoundTest, ABlockThatIsThereAlreadyIsADuplicate) {
   const auto job = ThreeBlocks();
   Round round(job);
-  round.Open(kStep, Members(2));
+  round.Open(kRoundStep, RoundMembers(2));
   const auto all = PayloadOf(*job, 1, 3);
   ASSERT_EQ(all.size(), 1u);
   EXPECT_EQ(round.Add(1, 1, all[0])->blocks, 3u);
@@ -153,7 +97,7 @@ TEST(RoundTest, DroppingAMemberThrowsTheSumsAwayOnlyIfItIsInThem) {
   for (const Case& c : cases) {
     SCOPED_TRACE(c.name);
     Round round(job);
-    round.Open(kStep, Members(3));
+    round.Open(kRoundStep, RoundMembers(3));
     bool whole = false;
     for (const auto& [rank, blocks] : c.before) {
       const auto payload = PayloadOf(*job, rank);
@@ -182,7 +126,7 @@ TEST(RoundTest, DroppingAMemberThrowsTheSumsAwayOnlyIfItIsInThem) {
 TEST(RoundTest, ACompletePayloadOfOneThatIsGoneCannotSurviveSumsThrownAway) {
   const auto job = ThreeBlocks();
   Round round(job);
-  round.Open(kStep, Members(3));
+  round.Open(kRoundStep, RoundMembers(3));
   for (const v1::Gradient& message : PayloadOf(*job, 0)) ASSERT_TRUE(round.Add(0, 1, message).ok());
   ASSERT_TRUE(round.Add(1, 1, PayloadOf(*job, 1)[0]).ok());
   EXPECT_FALSE(round.Drop(0));
@@ -197,7 +141,7 @@ TEST(RoundTest, ACompletePayloadOfOneThatIsGoneCannotSurviveSumsThrownAway) {
 TEST(RoundTest, OnlyMembersOfTheHeadersIncarnationMaySend) {
   const auto job = ThreeBlocks();
   Round round(job);
-  round.Open(kStep, Members(2));
+  round.Open(kRoundStep, RoundMembers(2));
   EXPECT_EQ(round.Add(2, 1, PayloadOf(*job, 0)[0]).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(round.Add(1, 2, PayloadOf(*job, 0)[0]).status().code(), absl::StatusCode::kAborted);
 }
@@ -205,10 +149,10 @@ TEST(RoundTest, OnlyMembersOfTheHeadersIncarnationMaySend) {
 TEST(RoundTest, AbstainingLeavesAMemberOutAndIsRemembered) {
   const auto job = ThreeBlocks();
   Round round(job);
-  round.Open(kStep, Members(2));
+  round.Open(kRoundStep, RoundMembers(2));
   for (const v1::Gradient& message : PayloadOf(*job, 1)) ASSERT_TRUE(round.Add(1, 1, message).ok());
   EXPECT_GT(round.waiting_bytes(), 0u);
-  ASSERT_TRUE(round.Add(0, 1, MakeAbstention(*job, kStep, "base")).ok());
+  ASSERT_TRUE(round.Add(0, 1, MakeAbstention(*job, kRoundStep, "base")).ok());
   EXPECT_TRUE(round.complete());
   EXPECT_EQ(round.waiting_bytes(), 0u);
   ASSERT_EQ(round.abstained().size(), 1u);
@@ -221,7 +165,7 @@ TEST(RoundTest, AbstainingLeavesAMemberOutAndIsRemembered) {
 TEST(RoundTest, TheLossIsTheMeanOverTheSamplesThatWereUsed) {
   const auto job = ThreeBlocks();
   Round round(job);
-  round.Open(kStep, Members(3));
+  round.Open(kRoundStep, RoundMembers(3));
   for (uint32_t rank = 0; rank < 3; ++rank) {
     ASSERT_TRUE(round.Add(rank, 1, PayloadOf(*job, rank, 3)[0]).ok());
   }
@@ -268,7 +212,7 @@ TEST(RoundTest, RefusesBadMessagesNamingWorkerStepBlockValueAndLimit) {
     SCOPED_TRACE(c.name);
     for (const bool waits : {true, false}) {
       Round round(job);
-      round.Open(kStep, Members(2));
+      round.Open(kRoundStep, RoundMembers(2));
       if (!waits) {
         ASSERT_TRUE(round.Add(0, 1, PayloadOf(*job, 0, 3)[0]).ok());
       }
@@ -293,11 +237,11 @@ TEST(RoundTest, AMemberWhosePayloadOverflowsTheSumIsNamedWhateverTheOrder) {
   for (const bool in_order : {true, false}) {
     SCOPED_TRACE(in_order);
     Round round(job);
-    round.Open(kStep, Members(2));
+    round.Open(kRoundStep, RoundMembers(2));
     absl::Status last;
     for (const uint32_t rank :
          in_order ? std::vector<uint32_t>{0, 1} : std::vector<uint32_t>{1, 0}) {
-      for (const v1::Gradient& message : MakePayload(*job, kStep, "base", huge)) {
+      for (const v1::Gradient& message : MakePayload(*job, kRoundStep, "base", huge)) {
         last.Update(round.Add(rank, 1, message).status());
       }
     }
@@ -316,11 +260,11 @@ TEST(RoundTest, AMemberWhosePayloadOverflowsTheSumIsNamedWhateverTheOrder) {
 TEST(RoundTest, OpenForgetsEverything) {
   const auto job = ThreeBlocks();
   Round round(job);
-  round.Open(kStep, Members(3));
+  round.Open(kRoundStep, RoundMembers(3));
   ASSERT_TRUE(round.Add(0, 1, PayloadOf(*job, 0)[0]).ok());
   ASSERT_TRUE(round.Add(2, 1, PayloadOf(*job, 2)[1]).ok());
   EXPECT_EQ(round.Missing(), "w0, w1, w2");
-  round.Open(kStep, Members(1));
+  round.Open(kRoundStep, RoundMembers(1));
   EXPECT_EQ(round.waiting_bytes(), 0u);
   EXPECT_EQ(round.Missing(), "w0");
   for (const v1::Gradient& message : PayloadOf(*job, 0)) ASSERT_TRUE(round.Add(0, 1, message).ok());

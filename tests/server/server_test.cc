@@ -214,9 +214,10 @@ TEST(ServerTest, HealthAndReflectionServicesAnswer) {
 
 TEST(ServerTest, APortThatIsTakenIsRefused) {
   const auto server = StartServer(kTwoWorkers, "port_one");
-  const auto second =
-      Server::Start({.listen = server->address(), .state_dir = testing::TempDir() + "/port_two"},
-                    MakeTestJob(kTwoWorkers));
+  ServerOptions options;
+  options.listen = server->address();
+  options.history.state_dir = testing::TempDir() + "/port_two";
+  const auto second = Server::Start(std::move(options), MakeTestJob(kTwoWorkers));
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(second.status().message()), HasSubstr(server->address()));
   EXPECT_THAT(std::string(second.status().message()), HasSubstr("--listen"));

@@ -21,6 +21,12 @@ using ::testing::HasSubstr;
 constexpr char kJob[] =
     "model { tensors { tensor { name: 'w' shape: 40 } } } steps: 20 optimizer: 'sgd:0.1,0.9'";
 
+absl::StatusOr<std::unique_ptr<Snapshots>> OpenSnapshots(const std::string& folder,
+                                                         size_t kept = 2) {
+  return Snapshots::Open({.files = PosixFileSystem(), .state_dir = folder, .kept = kept},
+                         MakeTestJob(kJob));
+}
+
 std::vector<std::string> FilesIn(const std::string& folder) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
@@ -30,18 +36,24 @@ std::vector<std::string> FilesIn(const std::string& folder) {
   return names;
 }
 
-TEST(SnapshotsTest, KeepsTheNewestTwoAndFindsTheNewestAtOrBelowAVersion) {
+TEST(SnapshotsTest, KeepsTheNewestAndWhatIsNeededAndFindsTheNewestAtOrBelowAVersion) {
   const std::string folder = TestFolder();
-  const auto snapshots = Snapshots::Create(folder);
+  const auto snapshots = OpenSnapshots(folder);
   ASSERT_TRUE(snapshots.ok()) << snapshots.status();
   const auto job = MakeTestJob(kJob);
-  EXPECT_EQ((*snapshots)->Newest(100), nullptr);
-  for (const uint64_t version : {3, 7, 9}) {
-    ASSERT_TRUE((*snapshots)->Save(TrainedReplica(job, version)).ok());
+  EXPECT_FALSE((*snapshots)->Newest(100).has_value());
+  for (const uint64_t version : {1, 3, 5, 7, 9}) {
+    ASSERT_TRUE((*snapshots)->Save(TrainedReplica(job, version), "state").ok());
   }
-  EXPECT_THAT(FilesIn(folder + "/snapshots"),
-              ElementsAre("000000000007.safetensors", "000000000009.safetensors"));
-  EXPECT_EQ((*snapshots)->Newest(6), nullptr);
+  (*snapshots)->Retain(4);
+  EXPECT_THAT((*snapshots)->versions(), ElementsAre(3, 7, 9));
+  EXPECT_EQ((*snapshots)->Newest(6)->version, 3u);
+  (*snapshots)->Retain(9);
+  EXPECT_THAT(
+      FilesIn(folder + "/snapshots"),
+      ElementsAre("000000000007.manifest", "000000000007.safetensors", "000000000007.server",
+                  "000000000009.manifest", "000000000009.safetensors", "000000000009.server"));
+  EXPECT_FALSE((*snapshots)->Newest(6).has_value());
   EXPECT_EQ((*snapshots)->Newest(7)->version, 7u);
   EXPECT_EQ((*snapshots)->Newest(8)->version, 7u);
   EXPECT_EQ((*snapshots)->Newest(9)->version, 9u);
@@ -49,14 +61,14 @@ TEST(SnapshotsTest, KeepsTheNewestTwoAndFindsTheNewestAtOrBelowAVersion) {
 }
 
 TEST(SnapshotsTest, WhatIsReadBackIsTheReplica) {
-  const auto snapshots = Snapshots::Create(TestFolder());
+  const auto snapshots = OpenSnapshots(TestFolder());
   ASSERT_TRUE(snapshots.ok());
   const auto job = MakeTestJob(kJob);
   const Replica replica = TrainedReplica(job, 5);
-  ASSERT_TRUE((*snapshots)->Save(replica).ok());
-  const Snapshots::File& file = *(*snapshots)->Newest(5);
+  ASSERT_TRUE((*snapshots)->Save(replica, "state").ok());
+  const Snapshots::File file = *(*snapshots)->Newest(5);
   EXPECT_EQ(file.chain_hash, replica.chain_hash());
-  const auto bytes = Snapshots::Read(*job, file, true);
+  const auto bytes = (*snapshots)->Read(file, true);
   ASSERT_TRUE(bytes.ok()) << bytes.status();
   auto contents = DecodeSnapshot(*job, *bytes);
   ASSERT_TRUE(contents.ok()) << contents.status();
@@ -69,14 +81,14 @@ TEST(SnapshotsTest, WhatIsReadBackIsTheReplica) {
 
 TEST(SnapshotsTest, WithoutStateTheFileHasTheTensorsAlone) {
   const std::string folder = TestFolder();
-  const auto snapshots = Snapshots::Create(folder);
+  const auto snapshots = OpenSnapshots(folder);
   ASSERT_TRUE(snapshots.ok());
   const auto job = MakeTestJob(kJob);
   const Replica replica = TrainedReplica(job, 5);
-  ASSERT_TRUE((*snapshots)->Save(replica).ok());
+  ASSERT_TRUE((*snapshots)->Save(replica, "state").ok());
   ASSERT_TRUE((*snapshots)->SaveFinal(replica).ok());
-  const auto with = Snapshots::Read(*job, *(*snapshots)->Newest(5), true);
-  const auto without = Snapshots::Read(*job, *(*snapshots)->Newest(5), false);
+  const auto with = (*snapshots)->Read(*(*snapshots)->Newest(5), true);
+  const auto without = (*snapshots)->Read(*(*snapshots)->Newest(5), false);
   ASSERT_TRUE(with.ok() && without.ok());
   EXPECT_THAT(*with, HasSubstr("optimizer.momentum/w"));
   EXPECT_EQ(without->find("optimizer.momentum"), std::string::npos);
@@ -88,21 +100,70 @@ TEST(SnapshotsTest, WithoutStateTheFileHasTheTensorsAlone) {
 TEST(SnapshotsTest, AFolderThatCannotBeMadeIsNamed) {
   const std::string file = TestFolder() + "/occupied";
   std::ofstream(file) << "a file";
-  const auto snapshots = Snapshots::Create(file);
+  const auto snapshots = OpenSnapshots(file);
   EXPECT_EQ(snapshots.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(snapshots.status().message()), HasSubstr(file));
 }
 
 TEST(SnapshotsTest, AFileThatHasGoneIsAnErrorThatNamesIt) {
-  const auto snapshots = Snapshots::Create(TestFolder());
+  const auto snapshots = OpenSnapshots(TestFolder());
   ASSERT_TRUE(snapshots.ok());
   const auto job = MakeTestJob(kJob);
-  ASSERT_TRUE((*snapshots)->Save(TrainedReplica(job, 1)).ok());
+  ASSERT_TRUE((*snapshots)->Save(TrainedReplica(job, 1), "state").ok());
   const Snapshots::File file = *(*snapshots)->Newest(1);
   std::filesystem::remove(file.path);
-  const auto bytes = Snapshots::Read(*job, file, true);
+  const auto bytes = (*snapshots)->Read(file, true);
   ASSERT_FALSE(bytes.ok());
   EXPECT_THAT(std::string(bytes.status().message()), HasSubstr(file.path));
+}
+
+TEST(SnapshotsTest, AnotherProcessFindsThemAndVerifiesThem) {
+  const std::string folder = TestFolder();
+  const auto job = MakeTestJob(kJob);
+  const Replica replica = TrainedReplica(job, 5);
+  ASSERT_TRUE((*OpenSnapshots(folder))->Save(replica, "of the server").ok());
+  const auto snapshots = OpenSnapshots(folder);
+  ASSERT_TRUE(snapshots.ok());
+  EXPECT_EQ((*snapshots)->Newest(9)->chain_hash, replica.chain_hash());
+  auto loaded = (*snapshots)->Load(5);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->server_state, "of the server");
+  EXPECT_EQ(loaded->contents.header.SerializeAsString(), replica.header().SerializeAsString());
+  Replica copy(job);
+  ASSERT_TRUE(copy.Load(std::move(loaded->contents)).ok());
+  EXPECT_EQ(copy.Hash(), replica.Hash());
+}
+
+TEST(SnapshotsTest, AChangedByteInAnyOfTheFilesIsFound) {
+  const std::string folder = TestFolder();
+  const auto job = MakeTestJob(kJob);
+  ASSERT_TRUE((*OpenSnapshots(folder))->Save(TrainedReplica(job, 5), "of the server").ok());
+  for (const char* ending : {"safetensors", "server"}) {
+    const std::string path = folder + "/snapshots/000000000005." + ending;
+    const std::string whole = *ReadFile(path, 1 << 20);
+    for (const size_t at : {size_t{0}, whole.size() / 2, whole.size() - 1}) {
+      std::string damaged = whole;
+      damaged[at] = static_cast<char>(damaged[at] ^ 1);
+      ASSERT_TRUE(WriteFileAtomically(path, damaged).ok());
+      const auto loaded = (*OpenSnapshots(folder))->Load(5);
+      EXPECT_EQ(loaded.status().code(), absl::StatusCode::kDataLoss) << ending << " " << at;
+      EXPECT_THAT(std::string(loaded.status().message()), HasSubstr(path));
+    }
+    ASSERT_TRUE(WriteFileAtomically(path, whole.substr(1)).ok());
+    EXPECT_FALSE((*OpenSnapshots(folder))->Load(5).ok());
+    ASSERT_TRUE(WriteFileAtomically(path, whole).ok());
+  }
+  EXPECT_TRUE((*OpenSnapshots(folder))->Load(5).ok());
+}
+
+TEST(SnapshotsTest, WhatWasNotFinishedIsRemoved) {
+  const std::string folder = TestFolder();
+  ASSERT_TRUE(OpenSnapshots(folder).ok());
+  std::ofstream(folder + "/snapshots/000000000007.safetensors.partial") << "half";
+  const auto snapshots = OpenSnapshots(folder);
+  ASSERT_TRUE(snapshots.ok());
+  EXPECT_TRUE((*snapshots)->versions().empty());
+  EXPECT_TRUE(FilesIn(folder + "/snapshots").empty());
 }
 
 }  // namespace

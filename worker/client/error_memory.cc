@@ -6,6 +6,7 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/codec/block_values.h"
 #include "common/kernels/vector.h"
@@ -36,6 +37,17 @@ size_t FirstNonFiniteProduct(float scale, absl::Span<const float> values) {
 
 bool Averages(const BlockPlan& plan) {
   return plan.traits.momentum || plan.feedback == Feedback::kEf21Sgdm;
+}
+
+absl::Status CheckValues(absl::string_view name, const std::vector<float>& values, size_t wanted) {
+  if (values.size() != wanted) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the ", name, " has ", values.size(), " values, this job's has ", wanted));
+  }
+  const size_t bad = FirstNonFinite(values.data(), values.size());
+  if (bad == values.size()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("value ", bad, " of the ", name, " is ", values[bad], ", not finite"));
 }
 
 }  // namespace
@@ -121,6 +133,19 @@ absl::Status ErrorMemory::TakeBack(const BlockKey& key, bool flush, absl::string
   if (!Remembers(plan)) return absl::OkStatus();
   return AddDecoded(job_->CodecOf(key.block, flush), key, payload, plan.keeps_mean() ? -1.0f : 1.0f,
                     BlockOf(&memory_, key.block));
+}
+
+ErrorMemory::Contents ErrorMemory::contents() const {
+  return {.fresh = fresh_, .residual = memory_, .momentum = momentum_};
+}
+
+absl::Status ErrorMemory::Load(Contents contents) {
+  GRADWIRE_RETURN_IF_ERROR(CheckValues("residual", contents.residual, memory_.size()));
+  GRADWIRE_RETURN_IF_ERROR(CheckValues("momentum", contents.momentum, momentum_.size()));
+  memory_ = std::move(contents.residual);
+  momentum_ = std::move(contents.momentum);
+  fresh_ = contents.fresh;
+  return absl::OkStatus();
 }
 
 void ErrorMemory::Reset() {

@@ -46,6 +46,18 @@ class ErrorMemory {
 
   // e or h: dimension() values, or none when no block remembers anything.
   absl::Span<const float> residual() const { return memory_; }
+  // Whether there is anything to remember: a residual or a momentum, of any block.
+  bool remembers() const { return !memory_.empty() || !momentum_.empty(); }
+
+  // All that is remembered, for a file; what Load takes back is the same memory, bit for bit.
+  struct Contents {
+    bool fresh = true;
+    std::vector<float> residual = {};
+    std::vector<float> momentum = {};
+  };
+  Contents contents() const;
+  // InvalidArgument when sizes do not fit the job or a value is not finite; nothing has changed.
+  absl::Status Load(Contents contents);
 
  private:
   absl::Span<float> BlockOf(std::vector<float>* values, size_t block) const;

@@ -27,6 +27,7 @@ absl::Duration Now() { return SteadyClock().Now(); }
 Heartbeat::Heartbeat(Options options, ServerStub* stub)
     : options_(std::move(options)),
       stub_(stub),
+      saved_version_(options_.saved_version),
       last_progress_(Now()),
       last_answer_(Now()),
       interval_(IntervalOf(options_.lease)),
@@ -48,6 +49,11 @@ void Heartbeat::Progress(uint64_t step) {
   MutexLock lock(&mu_);
   step_ = step;
   last_progress_ = Now();
+}
+
+void Heartbeat::Saved(std::optional<uint64_t> version) {
+  MutexLock lock(&mu_);
+  saved_version_ = version;
 }
 
 void Heartbeat::Watch(std::weak_ptr<ClientStream> stream) {
@@ -86,6 +92,8 @@ void Heartbeat::Beat() {
     MutexLock lock(&mu_);
     if (stopping_) return;
     request.set_step(step_);
+    request.set_has_saved_version(saved_version_.has_value());
+    request.set_saved_version(saved_version_.value_or(0));
     request.set_progress_age_seconds(absl::ToDoubleSeconds(Now() - last_progress_));
     call->set_deadline(absl::ToChronoTime(absl::Now() + std::min(interval_, kCallDeadline)));
     call_ = call;

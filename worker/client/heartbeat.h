@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -22,7 +23,8 @@ class Heartbeat {
     std::string worker_id;
     uint64_t incarnation = 0;
     absl::Duration lease;
-    absl::Duration send_limit;  // see Watch
+    absl::Duration send_limit;                             // see Watch
+    std::optional<uint64_t> saved_version = std::nullopt;  // see Saved
   };
   // `stub` must outlive it.
   Heartbeat(Options options, ServerStub* stub);
@@ -33,6 +35,10 @@ class Heartbeat {
 
   // The trainer got on, or waits for nobody but the server.
   void Progress(uint64_t step) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // The oldest version of which the worker keeps a state, if any: the server keeps its log back
+  // to it.
+  void Saved(std::optional<uint64_t> version) ABSL_LOCKS_EXCLUDED(mu_);
 
   // From now on a Send of `stream` that takes longer than send_limit is cancelled.
   void Watch(std::weak_ptr<ClientStream> stream) ABSL_LOCKS_EXCLUDED(mu_);
@@ -54,6 +60,7 @@ class Heartbeat {
   std::shared_ptr<grpc::ClientContext> call_ ABSL_GUARDED_BY(mu_);  // under way
   std::weak_ptr<ClientStream> stream_ ABSL_GUARDED_BY(mu_);
   uint64_t step_ ABSL_GUARDED_BY(mu_) = 0;
+  std::optional<uint64_t> saved_version_ ABSL_GUARDED_BY(mu_);
   absl::Duration last_progress_ ABSL_GUARDED_BY(mu_);
   absl::Duration last_answer_ ABSL_GUARDED_BY(mu_);
   absl::Duration interval_ ABSL_GUARDED_BY(mu_);

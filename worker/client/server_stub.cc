@@ -75,10 +75,12 @@ absl::StatusOr<v1::HeartbeatResponse> ServerStub::Heartbeat(const v1::HeartbeatR
   return response;
 }
 
-absl::StatusOr<ServerStub::Model> ServerStub::GetModel(const Job& job, absl::Duration deadline) {
+absl::StatusOr<ServerStub::Model> ServerStub::GetModel(const Job& job, uint64_t at_version,
+                                                       absl::Duration deadline) {
   grpc::ClientContext context;
   SetDeadline(deadline, &context);
   v1::GetModelRequest request;
+  request.set_at_version(at_version);
   request.set_with_state(true);
   const auto reader = stub_->GetModel(&context, request);
   Model model;

@@ -36,9 +36,9 @@ class ServerStub {
     v1::Point point;
     std::string bytes;  // a safetensors file
   };
-  // The newest snapshot with optimizer state.  NotFound: there is none yet.  DataLoss: it has
-  // another size than it said, or than the job's model can have.
-  absl::StatusOr<Model> GetModel(const Job& job, absl::Duration deadline);
+  // The newest snapshot at or below a version (0: of all), with optimizer state.  NotFound: there
+  // is none.  DataLoss: it has another size than it said, or than the job's model can have.
+  absl::StatusOr<Model> GetModel(const Job& job, uint64_t at_version, absl::Duration deadline);
 
   // Waits for `delay`, or until a connection that was down is up again, or until the stop is
   // requested.

@@ -54,8 +54,12 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Connect(SessionOptions options
     return absl::InvalidArgumentError(absl::StrCat("the worker id has ", options.worker_id.size(),
                                                    " bytes, allowed are 1 to ", kMaxTextBytes));
   }
+  if (options.state_every == 0) {
+    return absl::InvalidArgumentError("--state_every is 0: it is at least 1, in versions");
+  }
   if (options.build.size() > kMaxTextBytes) options.build.resize(kMaxTextBytes);
   std::unique_ptr<Session> session(new Session(std::move(options)));
+  GRADWIRE_RETURN_IF_ERROR(session->OpenStore());
   while (!session->joined_) {
     GRADWIRE_RETURN_IF_ERROR(session->PumpOrRetry(kWait).status());
   }
@@ -65,6 +69,8 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Connect(SessionOptions options
 absl::StatusOr<Turn> Session::NextTurn() {
   heard_at_ = Now();  // the time since the last turn was spent on the gradient
   while (!finished_) {
+    GRADWIRE_RETURN_IF_ERROR(CheckStop());
+    if (TurnIsDue() && !TurnMayBeVoid()) break;
     // What has arrived already may make the turn void: it goes first.
     const bool due = TurnIsDue() && stream_ != nullptr;
     GRADWIRE_ASSIGN_OR_RETURN(const bool handled, PumpOrRetry(due ? absl::ZeroDuration() : kWait));
@@ -82,7 +88,9 @@ Turn Session::MakeTurn() const {
   turn.kind = Turn::Kind::kCompute;
   turn.step = version() + 1;
   turn.learning_rate = header().next_learning_rate();
-  turn.evaluate = header().members(0).id() == options_.worker_id;
+  turn.rank = Named()->rank();
+  turn.replay = !MaySend();
+  turn.evaluate = !turn.replay && header().members(0).id() == options_.worker_id;
   return turn;
 }
 
@@ -96,23 +104,28 @@ absl::Status Session::Push(absl::Span<float> gradient, const StepReport& report)
                    .learning_rate = header().next_learning_rate(),
                    .flush = header().next_flush(),
                    .members = static_cast<uint32_t>(header().members_size()),
-                   .rank = self_.rank,
+                   .rank = Named()->rank(),
                    .bases = replica.bases(),
                    .base_chain_hash = replica.chain_hash()};
+  if (recovered_) open.same_bits_from = line_incarnation_;
   if (ReplicaHashDue(*job_, open.step)) open.replica_hash = replica.Hash();
   GRADWIRE_RETURN_IF_ERROR(uplink_->Encode(open, gradient, report));
   if (uplink_->abstained()) {
-    LogWarning(absl::StrCat("abstains from step ", open.step, ": ",
-                            uplink_->Messages(self_)[0].gradient().end().abstain_reason()));
+    LogWarning(absl::StrCat("abstains from step ", open.step, ": ", uplink_->abstain_reason()));
   }
   heartbeat_->Progress(open.step);
-  SendHeld();
+  if (MaySend()) {
+    SendHeld();
+  } else {
+    ++replayed_;
+  }
   return absl::OkStatus();
 }
 
 absl::Status Session::Leave(absl::string_view reason,
                             const std::optional<v1::Evaluation>& evaluation) {
   SettleHeld();
+  SaveAtEnd();
   v1::LeaveRequest request;
   request.set_worker_id(options_.worker_id);
   request.set_incarnation(self_.incarnation);
@@ -138,7 +151,9 @@ absl::Status Session::Leave(absl::string_view reason,
   heartbeat_.reset();
   joined_ = false;
   left_ = true;
-  return status;
+  if (!finished_ || ReactionTo(status) == Reaction::kGiveUp) return status;
+  LogWarning(absl::StrCat("the job has ended, but the server cannot be told: ", status.message()));
+  return absl::OkStatus();
 }
 
 // A member that leaves an open step makes all others send theirs again.
@@ -169,7 +184,10 @@ absl::StatusOr<bool> Session::Pump(absl::Duration wait) {
     GRADWIRE_RETURN_IF_ERROR(JoinOnce());
     return true;
   }
-  if (needs_snapshot_) GRADWIRE_RETURN_IF_ERROR(TakeSnapshot());
+  if (needs_replica_) {
+    GRADWIRE_RETURN_IF_ERROR(MakeReplica());
+    return true;  // before any record is read: a turn may be due at this very version
+  }
   if (finished_) return false;
   if (stream_ == nullptr) GRADWIRE_RETURN_IF_ERROR(OpenStream());
   heartbeat_->Progress(version() + 1);
@@ -188,10 +206,13 @@ absl::StatusOr<bool> Session::Pump(absl::Duration wait) {
   return status.ok() ? absl::UnavailableError("it closed the stream") : status;
 }
 
+absl::Status Session::CheckStop() const {
+  if (options_.stop == nullptr || options_.stop->requested() == 0) return absl::OkStatus();
+  return absl::CancelledError("asked to stop");
+}
+
 absl::StatusOr<bool> Session::PumpOrRetry(absl::Duration wait) {
-  if (options_.stop != nullptr && options_.stop->requested() != 0) {
-    return absl::CancelledError("asked to stop");
-  }
+  GRADWIRE_RETURN_IF_ERROR(CheckStop());
   absl::StatusOr<bool> handled = Pump(wait);
   if (handled.ok()) return handled;
   GRADWIRE_RETURN_IF_ERROR(Retry(handled.status()));
@@ -205,7 +226,11 @@ absl::Status Session::Retry(const absl::Status& error) {
   if (reaction == Reaction::kGiveUp) {
     return {error.code(), absl::StrCat("server at ", options_.server, ": ", error.message())};
   }
-  if (reaction == Reaction::kJoinAgain) Rejoin();
+  if (reaction == Reaction::kJoinAgain) {
+    Rejoin();
+  } else if (joined_ && !IsCaughtUp()) {
+    JoinAnew();  // a server that came back may not have all that it promised
+  }
   ++failed_tries_;
   const absl::Duration silent = Now() - heard_at_;
   if (silent >= options_.give_up_after) {
@@ -229,9 +254,12 @@ absl::Status Session::Handle(v1::TrainResponse response) {
   down_wire_bytes_ += response.ByteSizeLong() + kFrameHeaderBytes;
   if (response.has_update_part()) return TakeUpdatePart(std::move(*response.mutable_update_part()));
   const v1::Control& control = response.control();
-  if (control.has_resend() && control.resend().step() == uplink_->held_step()) SendHeld();
+  if (control.has_resend() && control.resend().step() == uplink_->held_step() && MaySend()) {
+    SendHeld();
+  }
   if (control.has_resync()) return Resync(control.resync().reason());
   if (control.has_stop()) {
+    stopped_ = true;
     return absl::FailedPreconditionError(
         absl::StrCat("it stopped the job at version ", version(), ": ", control.stop().reason()));
   }
@@ -244,6 +272,8 @@ absl::Status Session::TakeUpdatePart(std::string part) {
   GRADWIRE_RETURN_IF_ERROR(uplink_->Resolve(version(), header()));
   resyncs_ = 0;
   finished_ = header().finished();
+  SettleResidual();
+  SaveWhenDue();
   if (!caught_up_sent_ && IsCaughtUp()) SendCaughtUp();
   return absl::OkStatus();
 }
@@ -255,7 +285,9 @@ absl::Status Session::Resync(const std::string& reason) {
     return absl::DataLossError(absl::StrCat("it asked for a resync ", resyncs_,
                                             " times without an update between them: ", reason));
   }
-  needs_snapshot_ = true;
+  JoinAnew();
+  in_line_ = false;
+  needs_replica_ = true;
   return absl::OkStatus();
 }
 
@@ -275,7 +307,8 @@ void Session::Heard() {
 // The log may begin after the record that says "finished": then the snapshot was the end.
 void Session::FinishIfOver() {
   const Replica& replica = follower_->replica();
-  if (job_over_ && replica.started() && replica.version() >= promised_.version()) finished_ = true;
+  if (!replica.started()) return;
+  if (header().finished() || (job_over_ && version() >= promised_.version())) finished_ = true;
 }
 
 bool Session::IsCaughtUp() const {
@@ -284,16 +317,34 @@ bool Session::IsCaughtUp() const {
   return replica.started() && replica.version() >= promised_.version();
 }
 
-bool Session::StepIsOpen() const {
-  if (!joined_ || !follower_->replica().started()) return false;
+const v1::Member* Session::Named() const {
   const auto& members = header().members();
-  return std::any_of(members.begin(), members.end(), [this](const v1::Member& member) {
-    return member.id() == options_.worker_id &&
-           MemberKey{member.rank(), member.incarnation()} == self_;
+  const auto found = std::find_if(members.begin(), members.end(), [this](const v1::Member& member) {
+    return member.id() == options_.worker_id;
   });
+  return found == members.end() ? nullptr : &*found;
 }
 
-bool Session::TurnIsDue() const { return StepIsOpen() && uplink_->held_step() != version() + 1; }
+bool Session::MaySend() const {
+  const v1::Member* const named = Named();
+  if (!joined_ || !in_line_ || named == nullptr || !IsCaughtUp()) return false;
+  return named->rank() == self_.rank && (IsFixed() || named->incarnation() == self_.incarnation);
+}
+
+// What an earlier incarnation sent must be known, too, or its residual will never be: unless that
+// one's residual is lost anyway.
+bool Session::TurnIsDue() const {
+  const v1::Member* const named = Named();
+  if (!joined_ || !in_line_ || named == nullptr) return false;
+  if (uplink_->held_step() == version() + 1) return false;
+  if (MaySend()) return true;
+  return uplink_->remembers() && (IsFixed() || named->incarnation() >= line_incarnation_);
+}
+
+// Of the steps up to the one that was open at Join, payloads may have been sent before.
+bool Session::TurnMayBeVoid() const {
+  return !uplink_->remembers() || (MaySend() && version() > promised_.version());
+}
 
 v1::Point Session::Here() const {
   v1::Point point;

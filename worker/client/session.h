@@ -4,7 +4,8 @@
 //   Session::Connect, then while NextTurn() says kCompute: compute a gradient at
 //   parameters(), Push it; at the end Leave.
 //
-// Broken connections, lost leases and resyncs are dealt with inside NextTurn.
+// Broken connections, lost leases, resyncs and the steps that a returning worker computes again
+// are dealt with inside NextTurn.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +25,7 @@
 #include "worker/client/follower.h"
 #include "worker/client/stop_flag.h"
 #include "worker/client/uplink.h"
+#include "worker/client/worker_state.h"
 
 namespace gradwire {
 
@@ -38,6 +40,9 @@ struct SessionOptions {
   uint64_t schema_hash = 0;        // of the job that is expected; 0: whatever the server has
   std::string build = {};          // for the server's log: version, kernels, BLAS core
   const StopFlag* stop = nullptr;  // ends every wait; must outlive the session
+  std::string state_dir = {};  // for a WorkerStateStore; empty: a residual dies with its process
+  uint64_t state_every = 100;  // versions between two saved states; at least 1
+  FileSystem* files = PosixFileSystem();  // of state_dir; must outlive the session
 };
 
 // What the worker is to do next.
@@ -48,6 +53,9 @@ struct Turn {
   uint64_t version = 0;  // of parameters()
   float learning_rate = 0;
   uint32_t rank = 0;
+  // The payload of this step was sent already, or will not be: it is computed again for the sake
+  // of the residual.  Push as always.
+  bool replay = false;
   // kCompute: this is the lowest member, whose evaluations count.  kFinished: this worker is
   // the one to evaluate the final parameters.
   bool evaluate = false;
@@ -70,7 +78,8 @@ struct SessionTraffic {
 class Session {
  public:
   // Joins the job: from now on heartbeats keep the lease.  The worker becomes a member only in
-  // NextTurn, so that whatever it has to load first is loaded by then.
+  // NextTurn, so that whatever it has to load first is loaded by then.  FailedPrecondition: the
+  // state directory is in use, or of another worker or job.
   static absl::StatusOr<std::unique_ptr<Session>> Connect(SessionOptions options);
   ~Session();
 
@@ -78,16 +87,18 @@ class Session {
   absl::StatusOr<Turn> NextTurn();
 
   // The gradient of the turn's step, dimension() values, taken as scratch.  A break while it is
-  // sent is no error: the payload is held and sent again by NextTurn.  FailedPrecondition
-  // without a turn of kind kCompute.
+  // sent is no error: the payload is held and sent again by NextTurn.  That of a replay is held
+  // until its record comes, but not sent.  FailedPrecondition without a turn of kind kCompute.
   absl::Status Push(absl::Span<float> gradient, const StepReport& report);
 
   // Gives the lease back; the last call.  A payload that was just sent gets a moment to be used
-  // first.  When the job has ended, FailedPrecondition with both hashes if the server's final
-  // parameters are not this replica's.
+  // first, and the state is saved.  When the job has ended, FailedPrecondition with both hashes if
+  // the server's final parameters are not this replica's; a server that is gone by then is only
+  // warned about.
   absl::Status Leave(absl::string_view reason, const std::optional<v1::Evaluation>& evaluation);
 
-  bool left() const { return left_; }  // Leave was called
+  bool left() const { return left_; }        // Leave was called
+  bool stopped() const { return stopped_; }  // the server stopped the job before its end
   const std::shared_ptr<const Job>& job() const { return job_; }
   absl::Span<const float> parameters() const { return follower_->replica().parameters(); }
   uint64_t version() const { return follower_->replica().version(); }
@@ -104,14 +115,32 @@ class Session {
   absl::Status JoinOnce();
   absl::Status TakeJob(const v1::JoinResponse& response);
   absl::Status TakeLease(const v1::JoinResponse& response);
-  absl::Status TakeSnapshot();
+  absl::StatusOr<bool> TakeSnapshot(uint64_t at_version);
   absl::Status OpenStream();
   absl::Status CloseStream();
   void Rejoin();
+  void JoinAnew();
+
+  // session_recovery.cc: the replica to start from, the residual that belongs to it, and its files.
+  absl::Status OpenStore();
+  void AddSavedPoints(v1::JoinRequest* request) const;
+  void PlanReplica(const v1::JoinResponse& response);
+  absl::Status MakeReplica();
+  void SettleResidual();
+  absl::Status LoadSaved();
+  void GiveUpSaved(absl::string_view why);
+  void BeginEmpty();
+  void SayRecovered();
+  void SaveWhenDue();
+  void SaveAtEnd();
+  void Save();
+  void WarnOnce(const absl::Status& status);
+  bool KeepsState() const { return store_ != nullptr && uplink_->remembers(); }
 
   // session.cc
   absl::StatusOr<bool> Pump(absl::Duration wait);
   absl::StatusOr<bool> PumpOrRetry(absl::Duration wait);
+  absl::Status CheckStop() const;
   absl::Status Retry(const absl::Status& error);
   absl::Status Handle(v1::TrainResponse response);
   absl::Status TakeUpdatePart(std::string part);
@@ -122,8 +151,11 @@ class Session {
   void Heard();
   void FinishIfOver();
   bool IsCaughtUp() const;
-  bool StepIsOpen() const;  // the newest header names this worker
-  bool TurnIsDue() const;   // and its payload has not been made
+  const v1::Member* Named() const;  // this worker's id in the newest header; null: it is not there
+  bool IsFixed() const { return job_->config.membership().mode() == v1::Membership::FIXED; }
+  bool MaySend() const;        // the step after the newest record waits for this worker's payload
+  bool TurnIsDue() const;      // and it has not been made; or it is to be made again
+  bool TurnMayBeVoid() const;  // a record may close the step without this worker's payload
   Turn MakeTurn() const;
   v1::Point Here() const;
   bool Send(const v1::TrainRequest& request);
@@ -142,11 +174,26 @@ class Session {
   bool joined_ = false;
   MemberKey self_;
   v1::Point promised_;  // where the server's log stood at Join
-  bool needs_snapshot_ = false;
+  bool needs_replica_ = false;
   bool job_over_ = false;  // as Join said
   bool finished_ = false;  // and the replica is where the job ended
   bool left_ = false;
+  bool stopped_ = false;
   uint32_t resyncs_ = 0;  // since the last record
+
+  std::unique_ptr<WorkerStateStore> store_;  // null without a state_dir
+  // The residual is that of the replica's version.  If not, the replica is on its way to a saved
+  // state's version, or to where an empty residual may begin.
+  bool in_line_ = false;
+  std::optional<v1::Point> recover_at_;  // of the saved state to load
+  std::string why_empty_;                // why there is none
+  // The first incarnation that has this residual: what older ones sent is not of it.
+  uint64_t line_incarnation_ = 0;
+  bool recovered_ = false;  // loaded from a file, and not emptied since
+  bool recovering_ = false;
+  uint64_t recovered_at_ = 0;  // version
+  uint64_t replayed_ = 0;      // steps since then
+  absl::Status save_failure_;  // the last one, while saving fails
 
   std::shared_ptr<ClientStream> stream_;
   bool caught_up_sent_ = false;  // on this stream

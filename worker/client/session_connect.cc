@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a session comes, or comes back, to an open stream: Join, snapshot, Hello.
+#include <algorithm>
 #include <random>
 #include <utility>
 
@@ -49,6 +50,7 @@ absl::Status Session::JoinOnce() {
   request.set_apply_revision(kApplyRevision);
   request.set_schema_hash(job_ != nullptr ? job_->schema_hash : options_.schema_hash);
   request.set_build(options_.build);
+  AddSavedPoints(&request);
   GRADWIRE_ASSIGN_OR_RETURN(const v1::JoinResponse response, stub_->Join(request));
   if (job_ == nullptr) {
     GRADWIRE_RETURN_IF_ERROR(TakeJob(response));
@@ -75,6 +77,7 @@ absl::Status Session::TakeJob(const v1::JoinResponse& response) {
                      HashText(job->schema_hash), ", expected was ", HashText(expected),
                      ": model, codec, optimizer or seed differ, or the builds do"));
   }
+  if (store_ != nullptr) GRADWIRE_RETURN_IF_ERROR(store_->CheckSchema(job->schema_hash));
   job_ = std::move(job);
   follower_ = std::make_unique<Follower>(job_);
   uplink_ = std::make_unique<Uplink>(job_);
@@ -85,15 +88,16 @@ absl::Status Session::TakeLease(const v1::JoinResponse& response) {
   self_ = {response.rank(), response.incarnation()};
   promised_ = response.newest();
   job_over_ = response.finished();
-  const Replica& replica = follower_->replica();
-  const uint64_t oldest = response.oldest_version();
-  // The log still has what follows version oldest-1.
-  if (replica.started() ? replica.version() + 1 < oldest : oldest > 0) needs_snapshot_ = true;
-  heartbeat_ = std::make_unique<Heartbeat>(Heartbeat::Options{.worker_id = options_.worker_id,
-                                                              .incarnation = self_.incarnation,
-                                                              .lease = LeaseOf(response),
-                                                              .send_limit = options_.give_up_after},
-                                           stub_.get());
+  // After a server lost its newest records, it may count from lower ones again.
+  line_incarnation_ = std::min(line_incarnation_, self_.incarnation);
+  heartbeat_ = std::make_unique<Heartbeat>(
+      Heartbeat::Options{.worker_id = options_.worker_id,
+                         .incarnation = self_.incarnation,
+                         .lease = LeaseOf(response),
+                         .send_limit = options_.give_up_after,
+                         .saved_version = KeepsState() ? store_->oldest_version() : std::nullopt},
+      stub_.get());
+  PlanReplica(response);
   joined_ = true;
   LogInfo(absl::StrCat("joined job \"", job_->config.name(), "\" at ", options_.server,
                        " as worker \"", options_.worker_id, "\", rank ", self_.rank,
@@ -102,26 +106,17 @@ absl::Status Session::TakeLease(const v1::JoinResponse& response) {
   return absl::OkStatus();
 }
 
-// The one recovery path: newest snapshot, residual zero.  Without a snapshot, version 0.
-absl::Status Session::TakeSnapshot() {
+// The newest snapshot at or below the version (0: of all).  False: there is none.
+absl::StatusOr<bool> Session::TakeSnapshot(uint64_t at_version) {
   const size_t vectors = 1 + job_->state_vectors().size();
   const double bytes = static_cast<double>(vectors * job_->layout.dimension() * sizeof(float));
-  absl::StatusOr<ServerStub::Model> model =
-      stub_->GetModel(*job_, options_.give_up_after + absl::Seconds(bytes / kSlowestLink));
-  if (model.ok()) {
-    GRADWIRE_ASSIGN_OR_RETURN(Replica::Contents contents, DecodeSnapshot(*job_, model->bytes));
-    GRADWIRE_RETURN_IF_ERROR(follower_->Load(std::move(contents)));
-  } else if (absl::IsNotFound(model.status())) {
-    follower_->Restart();
-  } else {
-    return model.status();
-  }
-  uplink_->Reset();
-  needs_snapshot_ = false;
-  LogInfo(absl::StrCat(model.ok() ? "took the snapshot of version " : "starts again at version ",
-                       version(), ", residual=reset"));
-  FinishIfOver();
-  return absl::OkStatus();
+  const absl::StatusOr<ServerStub::Model> model = stub_->GetModel(
+      *job_, at_version, options_.give_up_after + absl::Seconds(bytes / kSlowestLink));
+  if (absl::IsNotFound(model.status())) return false;
+  GRADWIRE_RETURN_IF_ERROR(model.status());
+  GRADWIRE_ASSIGN_OR_RETURN(Replica::Contents contents, DecodeSnapshot(*job_, model->bytes));
+  GRADWIRE_RETURN_IF_ERROR(follower_->Load(std::move(contents)));
+  return true;
 }
 
 absl::Status Session::OpenStream() {
@@ -133,10 +128,11 @@ absl::Status Session::OpenStream() {
   v1::TrainRequest request;
   request.mutable_hello()->set_worker_id(options_.worker_id);
   request.mutable_hello()->set_incarnation(self_.incarnation);
+  request.mutable_hello()->set_session(session_id_);
   *request.mutable_hello()->mutable_at() = Here();
   Send(request);
   if (IsCaughtUp()) SendCaughtUp();
-  if (StepIsOpen() && uplink_->held_step() == version() + 1) SendHeld();
+  if (MaySend() && uplink_->held_step() == version() + 1) SendHeld();
   return absl::OkStatus();
 }
 
@@ -150,9 +146,14 @@ absl::Status Session::CloseStream() {
 
 // The lease is gone: the next Join asks for a new incarnation.
 void Session::Rejoin() {
+  JoinAnew();
+  session_id_ = RandomNumber();
+}
+
+// As the same session: the answer says where the server's log stands now.
+void Session::JoinAnew() {
   joined_ = false;
   heartbeat_.reset();
-  session_id_ = RandomNumber();
 }
 
 }  // namespace gradwire

@@ -39,6 +39,8 @@ absl::Status Uplink::Encode(const OpenStep& open, absl::Span<float> gradient,
   const std::string not_finite = Prepare(open, gradient);
   held_step_ = open.step;
   held_flush_ = open.flush;
+  held_rank_ = open.rank;
+  same_bits_from_ = open.same_bits_from;
   held_bases_.assign(open.bases.begin(), open.bases.end());
   abstained_ = !not_finite.empty();
   NewMessage(open);
@@ -149,6 +151,10 @@ absl::Status Uplink::Resolve(uint64_t version, const v1::Header& header) {
 bool Uplink::WasUsed(const v1::Header& header) const {
   return std::any_of(header.used().begin(), header.used().end(), [&](const v1::Contributor& used) {
     const MemberKey key = {used.rank(), used.incarnation()};
+    if (same_bits_from_.has_value() && key.rank == held_rank_ &&
+        key.incarnation >= *same_bits_from_) {
+      return true;
+    }
     return std::find(sent_as_.begin(), sent_as_.end(), key) != sent_as_.end();
   });
 }
@@ -178,10 +184,32 @@ void Uplink::Drop() {
   abstained_ = false;
 }
 
-void Uplink::Reset() {
+void Uplink::Reset(std::optional<uint64_t> reset_id) {
   Drop();
   memory_.Reset();
-  reset_id_.reset();
+  reset_id_ = reset_id;
+}
+
+absl::string_view Uplink::abstain_reason() const {
+  return held_.empty() ? absl::string_view()
+                       : absl::string_view(held_.back().gradient().end().abstain_reason());
+}
+
+absl::StatusOr<Uplink::Contents> Uplink::contents() const {
+  if (held_step_ != 0 || !reset_id_.has_value()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("what is remembered cannot be kept: ",
+                     held_step_ != 0 ? absl::StrCat("the payload of step ", held_step_, " is open")
+                                     : "no header has come yet"));
+  }
+  return Contents{.reset_id = *reset_id_, .memory = memory_.contents()};
+}
+
+absl::Status Uplink::Load(Contents contents) {
+  GRADWIRE_RETURN_IF_ERROR(memory_.Load(std::move(contents.memory)));
+  Drop();
+  reset_id_ = contents.reset_id;
+  return absl::OkStatus();
 }
 
 }  // namespace gradwire

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "common/base/hash.h"
 #include "common/replica/job.h"
@@ -36,6 +38,9 @@ struct OpenStep {
   absl::Span<const float> bases = {};                   // Replica::bases()
   ChainHash base_chain_hash = {};                       // of record step-1
   std::optional<uint64_t> replica_hash = std::nullopt;  // when ReplicaHashDue(job, step)
+  // Of a worker that computed its residual again: payloads of this rank by incarnations from this
+  // one on have the same bits, and count as its own.
+  std::optional<uint64_t> same_bits_from = std::nullopt;
 };
 
 // Whether the payload of `step` carries the hash of the replica at version step-1.
@@ -65,6 +70,8 @@ class Uplink {
   // 0 when nothing is held.
   uint64_t held_step() const { return held_step_; }
   bool abstained() const { return abstained_; }
+  // Of the held payload; empty unless abstained().
+  absl::string_view abstain_reason() const;
 
   // The messages of the held payload, to be sent (again) as this member; Resolve then knows
   // the member as this worker.  Valid until the next call of Encode, Resolve or Reset.
@@ -75,10 +82,22 @@ class Uplink {
   // before makes the residual zero.
   absl::Status Resolve(uint64_t version, const v1::Header& header);
 
-  // Residual zero, nothing held: the replica took another way than by the updates.
-  void Reset();
+  // Residual zero, nothing held: the replica took another way than by the updates.  With the
+  // reset_id of the newest header, if there is one.
+  void Reset(std::optional<uint64_t> reset_id = std::nullopt);
 
   absl::Span<const float> residual() const { return memory_.residual(); }
+  bool remembers() const { return memory_.remembers(); }
+
+  // What a file keeps.  FailedPrecondition while a payload is held: what it took from the residual
+  // is not in there.
+  struct Contents {
+    uint64_t reset_id = 0;  // of the newest header
+    ErrorMemory::Contents memory = {};
+  };
+  absl::StatusOr<Contents> contents() const;
+  // Then nothing is held.  InvalidArgument when it does not fit the job, with nothing changed.
+  absl::Status Load(Contents contents);
 
  private:
   v1::Gradient* NewMessage(const OpenStep& open);
@@ -100,6 +119,8 @@ class Uplink {
   bool held_flush_ = false;
   std::vector<float> held_bases_;
   std::vector<v1::TrainRequest> held_;
+  uint32_t held_rank_ = 0;
+  std::optional<uint64_t> same_bits_from_;
   std::vector<MemberKey> sent_as_;
 };
 

@@ -62,6 +62,7 @@ class Loop {
         trainer_->Step(turn.step, turn.rank, session_.parameters(), absl::MakeSpan(gradient_));
     report.loss = result.loss;
     report.samples = result.samples;
+    if (turn.replay) return session_.Push(absl::MakeSpan(gradient_), report);
     if (options_.stop != nullptr && options_.step_delay > absl::ZeroDuration()) {
       options_.stop->Sleep(options_.step_delay);
     }

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "common/replica/file.h"
 #include "tests/common/replica/test_records.h"
 
@@ -43,6 +44,7 @@ TEST(JobTest, DefaultsAreThoseOfJobProto) {
   EXPECT_EQ(config.membership().min_workers(), 1U);
   EXPECT_EQ(config.membership().lease_seconds(), 10);
   EXPECT_EQ(config.membership().start_timeout_seconds(), 600);
+  EXPECT_EQ(config.membership().step_timeout_seconds(), 0);
   EXPECT_EQ(config.trainer().batch(), 64U);
   EXPECT_EQ(config.trainer().eval_every(), 0U);
   EXPECT_EQ(config.snapshot_every(), 1000U);
@@ -52,6 +54,108 @@ TEST(JobTest, DefaultsAreThoseOfJobProto) {
   EXPECT_EQ((*job)->plans[0].codec->id(), v1::CODEC_IDENTITY);
   EXPECT_EQ((*job)->optimizer->learning_rate(), 0.1F);
   EXPECT_EQ((*job)->perturbation.std, 0);
+}
+
+// Choices that came later leave no trace in a job that does not make them: its filled text, which
+// snapshots hold, and its hash are those of the first version.
+TEST(JobTest, AJobOfTheFirstVersionIsFilledAsItWas) {
+  const auto job = Make(kSmall);
+  ASSERT_TRUE(job.ok()) << job.status();
+  const v1::JobConfig& config = (*job)->config;
+  EXPECT_FALSE(config.has_quorum());
+  EXPECT_EQ(config.membership().ShortDebugString(),
+            "mode: ELASTIC workers: 1 min_workers: 1 lease_seconds: 10 start_timeout_seconds: 600");
+  // As in tests/golden/replica/mlp.safetensors, which the first release wrote.
+  const auto golden =
+      Make("model { mlp { inputs: 3 hidden: 4 classes: 2 } } steps: 9 optimizer: 'sgd:0.1,0.9'");
+  ASSERT_TRUE(golden.ok()) << golden.status();
+  EXPECT_EQ((*golden)->schema_hash, 0x5ce04d5461980113U);
+}
+
+TEST(JobTest, FixedMembersAreWaitedForTenMinutesUnlessSaidOtherwise) {
+  const auto job = Make(std::string(kSmall) + "membership { mode: FIXED workers: 3 }");
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ((*job)->config.membership().ShortDebugString(),
+            "mode: FIXED workers: 3 min_workers: 1 lease_seconds: 10 start_timeout_seconds: 600 "
+            "lost_timeout_seconds: 600");
+  EXPECT_TRUE(Make(JobText((*job)->config)).ok());
+  const auto other =
+      Make(std::string(kSmall) +
+           "membership { mode: FIXED lost_timeout_seconds: 0.1 step_timeout_seconds: 604800 }");
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_EQ((*other)->config.membership().lost_timeout_seconds(), 0.1);
+}
+
+TEST(JobTest, AQuorumIsAllButOneAndHalfOfItWithinASecond) {
+  const struct {
+    const char* rest;
+    uint32_t workers;
+    uint32_t min_workers;
+  } cases[] = {
+      {"", 1, 1},
+      {"membership { workers: 1 }", 1, 1},
+      {"membership { workers: 2 }", 1, 1},
+      {"membership { workers: 3 }", 2, 1},
+      {"membership { workers: 4 }", 3, 2},
+      {"membership { mode: FIXED workers: 100000 }", 99999, 50000},
+      {"membership { workers: 4 } quorum { workers: 4 }", 4, 2},
+      {"membership { workers: 4 } quorum { workers: 4 min_workers: 4 }", 4, 4},
+      {"membership { workers: 4 } quorum { deadline_seconds: 1 }", 3, 2},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.rest);
+    const auto job = Make(absl::StrCat(kSmall, "consistency: QUORUM ", c.rest));
+    ASSERT_TRUE(job.ok()) << job.status();
+    const v1::Quorum& quorum = (*job)->config.quorum();
+    EXPECT_EQ(quorum.workers(), c.workers);
+    EXPECT_EQ(quorum.min_workers(), c.min_workers);
+    EXPECT_EQ(quorum.deadline_seconds(), 1);
+    const auto again = Make(JobText((*job)->config));
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ(JobText((*again)->config), JobText((*job)->config));
+    EXPECT_EQ((*again)->schema_hash, (*Make(kSmall))->schema_hash);  // what is computed is the same
+  }
+}
+
+TEST(JobTest, RefusesAQuorumOrAMembershipThatCannotBeMeant) {
+  const struct {
+    const char* rest;
+    const char* want;
+  } cases[] = {
+      {"quorum { workers: 1 }", "quorum: of no use with consistency SYNC"},
+      {"consistency: SYNC quorum { }", "set consistency QUORUM"},
+      {"consistency: QUORUM membership { workers: 3 } quorum { workers: 4 }",
+       "quorum.workers: 4 is not in [1, 3]"},
+      {"consistency: QUORUM membership { workers: 3 } quorum { min_workers: 3 }",
+       "quorum.min_workers: 3 is not in [1, 2]"},
+      {"consistency: QUORUM quorum { deadline_seconds: 0.0009 }",
+       "quorum.deadline_seconds: 0.0009 is not in [0.001, 3600]"},
+      {"consistency: QUORUM quorum { deadline_seconds: 3601 }", "quorum.deadline_seconds: 3601"},
+      {"consistency: QUORUM quorum { deadline_seconds: nan }", "quorum.deadline_seconds: nan"},
+      {"consistency: QUORUM error_feedback: 'ef21' codec: 'top_k:0.5'",
+       "consistency: QUORUM does not go with error_feedback \"ef21\""},
+      {"consistency: QUORUM error_feedback: 'ef21_sgdm:beta=0.1' codec: 'top_k:0.5'",
+       "choose SYNC or error_feedback classic"},
+      {"membership { mode: FIXED workers: 3 min_workers: 2 }",
+       "membership.min_workers: 2 is of no use with membership.mode FIXED"},
+      {"membership { mode: FIXED lost_timeout_seconds: 0.09 }",
+       "membership.lost_timeout_seconds: 0.09 is not in [0.1, 604800]"},
+      {"membership { mode: FIXED lost_timeout_seconds: 604801 }",
+       "membership.lost_timeout_seconds: 604801 is not"},
+      {"membership { mode: FIXED lost_timeout_seconds: nan }", "lost_timeout_seconds: nan is not"},
+      {"membership { lost_timeout_seconds: 60 }",
+       "membership.lost_timeout_seconds: 60 is of no use with membership.mode ELASTIC"},
+      {"membership { step_timeout_seconds: 0.09 }",
+       "membership.step_timeout_seconds: 0.09 is not in [0.1, 604800]"},
+      {"membership { step_timeout_seconds: -1 }", "membership.step_timeout_seconds: -1 is not"},
+      {"membership { step_timeout_seconds: nan }", "membership.step_timeout_seconds: nan is not"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.rest);
+    const absl::Status status = Make(absl::StrCat(kSmall, c.rest)).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(c.want));
+  }
 }
 
 TEST(JobTest, SaddleHasItsDefaults) {
@@ -102,8 +206,9 @@ TEST(JobTest, RefusesWithFieldValueAndLimit) {
        "schedule[1]: \"cosinus\": no schedule \"cosinus\""},
       {kSmall + std::string("perturbation: 'gaussian:-1'"),
        "perturbation: \"gaussian:-1\": std: -1 is not in ["},
-      {kSmall + std::string("consistency: 7"), "consistency: 7 is not SYNC"},
-      {kSmall + std::string("membership { mode: 9 }"), "membership.mode: 9 is not ELASTIC"},
+      {kSmall + std::string("consistency: 7"), "consistency: 7 is neither SYNC nor QUORUM"},
+      {kSmall + std::string("membership { mode: 9 }"),
+       "membership.mode: 9 is neither ELASTIC nor FIXED"},
       {kSmall + std::string("membership { workers: 100001 }"),
        "membership.workers: 100001 is not in [1, 100000]"},
       {kSmall + std::string("membership { workers: 3 min_workers: 4 }"),
@@ -218,7 +323,7 @@ TEST(JobTextTest, MistakesHaveALineOrAField) {
       {"steps: 1 steps: 2", "\"steps\" is specified multiple times"},
       {"model { mlp { inputs: 5", "line 1, column 24: "},
       {"model { mlp {} logistic {} }", "\"logistic\""},
-      {"consistency: QUORUM", "\"QUORUM\""},
+      {"consistency: MAYBE", "\"MAYBE\""},
       {"\x01\xff", "line 1, column 1: "},
   };
   for (const auto& c : texts) {

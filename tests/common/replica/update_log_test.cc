@@ -1,24 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The log takes records in order, finds them, and gives up only what a snapshot covers.
+// The log as it is served: the newest records from memory, the others from the disk.
 #include "common/replica/update_log.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "absl/strings/str_cat.h"
+#include "common/replica/log_store.h"
+#include "tests/common/replica/test_records.h"
 
 namespace gradwire {
 namespace {
-
-using testing::HasSubstr;
-
-constexpr size_t kRecordBytes = 10;
-
-void Fill(UpdateLog* log, uint64_t records) {
-  for (uint64_t version = 0; version < records; ++version) {
-    ASSERT_TRUE(log->Append(MakeRecord(version, {std::string(kRecordBytes, 'x')})).ok());
-  }
-}
 
 TEST(RecordTest, KnowsItsBytesAndItsHash) {
   const auto record = MakeRecord(7, {"ab", "", "c"}, 2);
@@ -29,65 +23,101 @@ TEST(RecordTest, KnowsItsBytesAndItsHash) {
   EXPECT_EQ(HashText(record->chain_hash), "06b05ab6733a618578af5f94892f3950");
 }
 
-TEST(UpdateLogTest, TakesOnlyTheNextRecord) {
-  UpdateLog log;
-  const absl::Status first = log.Append(MakeRecord(1, {"x"}));
-  EXPECT_EQ(first.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(first.message()), HasSubstr("record 1 does not follow"));
-  Fill(&log, 3);
-  for (const uint64_t version : {0, 2, 4}) {
-    const absl::Status status = log.Append(MakeRecord(version, {"x"}));
-    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << version;
-    EXPECT_THAT(std::string(status.message()), HasSubstr("the log's next is 3"));
-  }
-  EXPECT_EQ(log.range().newest, 2U);
-}
-
-TEST(UpdateLogTest, FindsWhatItHolds) {
-  UpdateLog log;
-  EXPECT_EQ(log.Find(0), nullptr);
-  EXPECT_TRUE(log.range().empty);
-  Fill(&log, 5);
-  log.Trim(1, 0);
-  for (uint64_t version = 0; version < 7; ++version) {
-    const auto record = log.Find(version);
-    if (version < 2 || version > 4) {
-      EXPECT_EQ(record, nullptr) << version;
-    } else {
-      ASSERT_NE(record, nullptr) << version;
-      EXPECT_EQ(record->version, version);
+class UpdateLogTest : public testing::Test {
+ protected:
+  UpdateLogTest()
+      : folder_(absl::StrCat(testing::TempDir(), "/update_log_",
+                             testing::UnitTest::GetInstance()->current_test_info()->name())),
+        job_(MakeTestJob("model { tensors { tensor { name: 'w' shape: 20 } } } steps: 100")) {
+    std::filesystem::remove_all(folder_);
+    auto store = LogStore::Open({.folder = folder_, .schema_hash = 5});
+    EXPECT_TRUE(store.ok()) << store.status();
+    store_ = *std::move(store);
+    Replica replica(job_);
+    for (uint64_t version = 0; version < 20; ++version) {
+      records_.push_back(version == 0 ? FirstRecord(*job_)
+                                      : NextRecord(replica, TestGradient(*job_, version)));
+      EXPECT_TRUE(replica.Apply(*records_.back()).ok());
     }
   }
+
+  void Fill(UpdateLog* log, uint64_t from, uint64_t to) {
+    for (uint64_t version = from; version < to; ++version) {
+      const absl::Status status = log->Append(records_[version]);
+      ASSERT_TRUE(status.ok()) << status;
+    }
+  }
+
+  const std::string folder_;
+  const std::shared_ptr<const Job> job_;
+  std::unique_ptr<LogStore> store_;
+  std::vector<std::shared_ptr<const Record>> records_;
+};
+
+TEST_F(UpdateLogTest, TakesOnlyTheNextRecord) {
+  UpdateLog log(store_.get(), 1 << 20);
+  EXPECT_EQ(log.Append(records_[1]).code(), absl::StatusCode::kFailedPrecondition);
+  Fill(&log, 0, 3);
+  for (const uint64_t version : {0, 2, 4}) {
+    EXPECT_EQ(log.Append(records_[version]).code(), absl::StatusCode::kFailedPrecondition);
+  }
+  EXPECT_EQ(log.range().newest, 2U);
+  EXPECT_EQ(log.Find(3), nullptr);
 }
 
-TEST(UpdateLogTest, TrimsNoMoreThanItMust) {
-  const struct {
-    uint64_t snapshot;
-    size_t max_bytes;
-    uint64_t oldest;
-  } cases[] = {
-      {9, 100, 0},               // there is room
-      {9, 99, 1},                // one must go
-      {9, 50, 5},   {2, 50, 3},  // no more than the snapshot covers
-      {0, 0, 1},    {9, 0, 9},   // the newest stays
-      {1000, 0, 9},
-  };
-  for (const auto& c : cases) {
-    SCOPED_TRACE(absl::StrCat(c.snapshot, " ", c.max_bytes));
-    UpdateLog log;
-    Fill(&log, 10);
-    log.Trim(c.snapshot, c.max_bytes);
-    EXPECT_EQ(log.range().oldest, c.oldest);
-    EXPECT_EQ(log.range().newest, 9U);
-    EXPECT_EQ(log.range().bytes, (10 - c.oldest) * kRecordBytes);
-    EXPECT_TRUE(log.Append(MakeRecord(10, {"x"})).ok());
+TEST_F(UpdateLogTest, FindsEveryRecordWhateverIsInMemory) {
+  for (const size_t cached : {size_t{0}, 3 * records_[1]->bytes, size_t{1} << 20}) {
+    SCOPED_TRACE(cached);
+    const std::string folder = absl::StrCat(folder_, "_", cached);
+    std::filesystem::remove_all(folder);
+    auto store = LogStore::Open({.folder = folder, .schema_hash = 5});
+    ASSERT_TRUE(store.ok());
+    UpdateLog log(store->get(), cached);
+    EXPECT_TRUE(log.range().empty);
+    EXPECT_EQ(log.Find(0), nullptr);
+    Fill(&log, 0, 20);
+    EXPECT_LE(log.range().cached_bytes, std::max(cached, records_[19]->bytes));
+    for (uint64_t version = 0; version < 20; ++version) {
+      const auto found = log.Find(version);
+      ASSERT_NE(found, nullptr) << version;
+      EXPECT_EQ(found->parts, records_[version]->parts);
+      EXPECT_EQ(found->chain_hash, records_[version]->chain_hash);
+    }
+    EXPECT_EQ(log.Find(20), nullptr);
   }
 }
 
-TEST(UpdateLogTest, TrimOfAnEmptyLogDoesNothing) {
-  UpdateLog log;
-  log.Trim(5, 0);
-  EXPECT_TRUE(log.range().empty);
+TEST_F(UpdateLogTest, WhatAnEarlierProcessHasWrittenIsThere) {
+  {
+    UpdateLog log(store_.get(), 1 << 20);
+    Fill(&log, 0, 7);
+  }
+  store_.reset();
+  auto again = LogStore::Open({.folder = folder_, .schema_hash = 5});
+  ASSERT_TRUE(again.ok()) << again.status();
+  UpdateLog log(again->get(), 1 << 20);
+  EXPECT_EQ(log.range().newest, 6U);
+  ASSERT_NE(log.Find(6), nullptr);
+  EXPECT_EQ(log.Find(6)->parts, records_[6]->parts);
+  Fill(&log, 7, 9);
+  ASSERT_NE(log.Find(3), nullptr);
+  EXPECT_EQ(log.Find(8)->parts, records_[8]->parts);
+}
+
+TEST_F(UpdateLogTest, TrimsWholeSegmentsAndKeepsTheNewest) {
+  UpdateLog log(store_.get(), 1 << 20);
+  Fill(&log, 0, 5);
+  store_->Roll();
+  Fill(&log, 5, 10);
+  EXPECT_TRUE(log.TrimBelow(4).ok());
+  EXPECT_EQ(log.range().oldest, 0U);
+  EXPECT_TRUE(log.TrimBelow(5).ok());
+  EXPECT_EQ(log.range().oldest, 5U);
+  EXPECT_EQ(log.Find(4), nullptr);
+  ASSERT_NE(log.Find(5), nullptr);
+  EXPECT_TRUE(log.TrimBelow(1000).ok());
+  EXPECT_EQ(log.range().newest, 9U);
+  Fill(&log, 10, 12);
 }
 
 }  // namespace

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// A coordinator under any sequence of calls by three workers: it never aborts, and what it
-// publishes is a history that every replica can follow, with finite values only.
+// A coordinator under any sequence of calls by three workers, with restarts of the server between
+// them: it never aborts, and what it publishes is a history that every replica can follow, with
+// finite values only.
 //
 //   input = job *call                  ; job: one byte that chooses among kJobs
 //   call  = kind worker length bytes   ; kind, worker: one byte each; length: u16, little-endian,
 //                                      ; cut to what is left; bytes: what the kind reads
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -20,6 +18,7 @@
 #include "common/replica/block_codec.h"
 #include "common/replica/replica.h"
 #include "server/coordinator.h"
+#include "tests/common/replica/crashing_file_system.h"
 
 namespace gradwire {
 namespace {
@@ -37,6 +36,9 @@ constexpr const char* kJobs[] = {
     "codec: 'powersgd:1' tensors { name: 'v' codec: 'random_k:0.5' } reset: 'flush:2,radius=1'",
     "codec: 'count_sketch' tensors { name: 'v' codec: 'top_k:0.5' } reset: 'reset:2,radius=1'",
     "codec: 'random_k:0.2' perturbation: 'gaussian:1' reset: 'reset:radius=1'",
+    "codec: 'top_k:0.2' membership { workers: 2 mode: FIXED lost_timeout_seconds: 30 }",
+    "codec: 'random_k:0.2' consistency: QUORUM membership { workers: 3 }",
+    "codec: 'identity' membership { workers: 2 mode: FIXED } snapshot_every: 2",
 };
 constexpr size_t kWorkers = 3;
 
@@ -51,17 +53,14 @@ std::shared_ptr<const Job> MakeFuzzedJob(const char* choice) {
       std::string("model { tensors { tensor { name: 'w' shape: 8 shape: 5 } ") +
       (std::string(choice).find("'v'") == std::string::npos ? ""
                                                             : "tensor { name: 'v' shape: 6 } ") +
-      "} } steps: 5 hash_every: 2 membership { workers: 2 } " + choice);
+      "} } steps: 5 hash_every: 2 " +
+      (std::string(choice).find("membership") == std::string::npos ? "membership { workers: 2 } "
+                                                                   : "") +
+      choice);
   Require(config.ok(), "job text");
   auto job = MakeJob(*std::move(config));
   Require(job.ok(), "job");
   return *std::move(job);
-}
-
-std::string StateFolder() {
-  std::string folder = std::filesystem::temp_directory_path().string() + "/gradwire-fuzz-XXXXXX";
-  Require(mkdtemp(folder.data()) != nullptr, "no temporary folder");
-  return folder;
 }
 
 class FuzzClock final : public Clock {
@@ -82,12 +81,9 @@ class DeafStream final : public Subscriber {
 
 class Fuzzed {
  public:
-  Fuzzed(std::shared_ptr<const Job> job, const std::string& folder)
+  explicit Fuzzed(std::shared_ptr<const Job> job)
       : job_(std::move(job)), follower_(job_), workers_(kWorkers) {
-    auto made = Coordinator::Create({.state_dir = folder, .max_waiting_bytes = 200}, job_, &clock_,
-                                    &counters_);
-    Require(made.ok(), "coordinator");
-    coordinator_ = *std::move(made);
+    Start();
     for (size_t i = 0; i < kWorkers; ++i) {
       workers_[i].who.set_worker_id(std::string(1, static_cast<char>('a' + i)));
     }
@@ -96,7 +92,7 @@ class Fuzzed {
   void Call(uint8_t kind, size_t worker, const std::string& bytes) {
     Worker& w = workers_[worker % kWorkers];
     const uint8_t first = bytes.empty() ? 0 : static_cast<uint8_t>(bytes[0]);
-    switch (kind % 9) {
+    switch (kind % 10) {
       case 0:
         return SendRequest(&w, bytes);
       case 1:
@@ -115,6 +111,8 @@ class Fuzzed {
         return Leave(w);
       case 7:
         return Enter(&w);
+      case 8:
+        return Restart();
       default:
         coordinator_->GetStatus();
         coordinator_->MayRead(w.who);
@@ -203,6 +201,24 @@ class Fuzzed {
     coordinator_->Gradient(w.who, message).IgnoreError();
   }
 
+  void Start() {
+    CoordinatorOptions options = {.history = {}, .max_waiting_bytes = 200};
+    options.history.files = &disk_;
+    options.history.state_dir = "/state";
+    auto made = Coordinator::Create(std::move(options), job_, &clock_, &counters_);
+    Require(made.ok(), "coordinator");
+    coordinator_ = *std::move(made);
+  }
+
+  // The server is killed and started again.
+  void Restart() {
+    coordinator_.reset();
+    Start();
+    const UpdateLog::Range range = coordinator_->log().range();
+    Require(range.empty != follower_.started(), "a restart has lost everything");
+    Require(range.newest == follower_.version(), "a restart has lost a version");
+  }
+
   void Join(Worker* w, uint64_t session) {
     v1::JoinRequest request;
     request.set_worker_id(w->who.worker_id());
@@ -229,6 +245,7 @@ class Fuzzed {
   }
 
   const std::shared_ptr<const Job> job_;
+  CrashingFileSystem disk_;
   FuzzClock clock_;
   ServerCounters counters_;
   std::unique_ptr<Coordinator> coordinator_;
@@ -251,9 +268,8 @@ std::vector<std::shared_ptr<const Job>> MakeJobs() {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const auto* const jobs =
       new std::vector<std::shared_ptr<const gradwire::Job>>(gradwire::MakeJobs());
-  static const auto* const folder = new std::string(gradwire::StateFolder());
   if (size == 0) return 0;
-  gradwire::Fuzzed fuzzed((*jobs)[data[0] % jobs->size()], *folder);
+  gradwire::Fuzzed fuzzed((*jobs)[data[0] % jobs->size()]);
   size_t at = 1;
   while (size - at >= 4) {
     const auto* call = reinterpret_cast<const char*>(data + at);

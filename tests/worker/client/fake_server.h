@@ -8,6 +8,8 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -54,8 +56,10 @@ class FakeServer final : public v1::ParameterServer::Service {
                     v1::JoinResponse* response) override {
     MutexLock lock(&mu_);
     joins_.push_back(*request);
+    sessions_.insert(request->session());
     *response = join;
-    response->set_incarnation(joins_.size());
+    response->set_incarnation(join.incarnation() + sessions_.size() - 1);
+    if (on_join) on_join(joins_.size(), *request, response);
     return joins_.size() <= join_errors.size() ? join_errors[joins_.size() - 1] : grpc::Status::OK;
   }
   grpc::Status Train(grpc::ServerContext*, TrainStreamPair* stream) override {
@@ -68,16 +72,21 @@ class FakeServer final : public v1::ParameterServer::Service {
     }
     return script(stream);
   }
-  grpc::Status GetModel(grpc::ServerContext*, const v1::GetModelRequest*,
+  grpc::Status GetModel(grpc::ServerContext*, const v1::GetModelRequest* request,
                         grpc::ServerWriter<v1::GetModelResponse>* writer) override {
+    {
+      MutexLock lock(&mu_);
+      models_asked_.push_back(request->at_version());
+    }
     if (models.empty()) return {grpc::StatusCode::NOT_FOUND, "no snapshot yet"};
     for (const v1::GetModelResponse& chunk : models) writer->Write(chunk);
     return grpc::Status::OK;
   }
-  grpc::Status Heartbeat(grpc::ServerContext*, const v1::HeartbeatRequest*,
+  grpc::Status Heartbeat(grpc::ServerContext*, const v1::HeartbeatRequest* request,
                          v1::HeartbeatResponse*) override {
     MutexLock lock(&mu_);
     ++heartbeats_;
+    last_heartbeat_ = *request;
     changed_.NotifyAll();
     return heartbeat;
   }
@@ -85,6 +94,7 @@ class FakeServer final : public v1::ParameterServer::Service {
                      v1::LeaveResponse* response) override {
     MutexLock lock(&mu_);
     leaves_.push_back(*request);
+    if (!leave_error.ok()) return leave_error;
     response->set_parameters_hash(leave_hash != 0 ? leave_hash : request->parameters_hash());
     return grpc::Status::OK;
   }
@@ -96,6 +106,23 @@ class FakeServer final : public v1::ParameterServer::Service {
   std::vector<v1::LeaveRequest> leaves() {
     MutexLock lock(&mu_);
     return leaves_;
+  }
+  std::vector<uint64_t> models_asked() {
+    MutexLock lock(&mu_);
+    return models_asked_;
+  }
+  // The saved_version of the newest heartbeat becomes this; false: not within kPatience.
+  bool WaitForSavedVersion(std::optional<uint64_t> version) {
+    MutexLock lock(&mu_);
+    const absl::Duration end = SteadyClock().Now() + kPatience;
+    while (SteadyClock().Now() < end) {
+      if (heartbeats_ > 0 && last_heartbeat_.has_saved_version() == version.has_value() &&
+          last_heartbeat_.saved_version() == version.value_or(0)) {
+        return true;
+      }
+      changed_.WaitFor(&mu_, kPatience);
+    }
+    return false;
   }
   // False when fewer came within kPatience.
   bool WaitForHeartbeats(int count) {
@@ -112,11 +139,14 @@ class FakeServer final : public v1::ParameterServer::Service {
   }
 
   // The script: set before Start.
-  v1::JoinResponse join;
+  v1::JoinResponse join;  // its incarnation is the first session's; each other one's is one more
+  // Calls count from 1.
+  std::function<void(size_t call, const v1::JoinRequest&, v1::JoinResponse*)> on_join;
   std::vector<grpc::Status> join_errors;  // of the first calls
   std::vector<TrainScript> trains;
   std::vector<v1::GetModelResponse> models;
   grpc::Status heartbeat;
+  grpc::Status leave_error;
   uint64_t leave_hash = 0;  // 0: the worker's own
 
  private:
@@ -128,7 +158,10 @@ class FakeServer final : public v1::ParameterServer::Service {
   CondVar changed_;
   size_t train_calls_ ABSL_GUARDED_BY(mu_) = 0;
   int heartbeats_ ABSL_GUARDED_BY(mu_) = 0;
+  v1::HeartbeatRequest last_heartbeat_ ABSL_GUARDED_BY(mu_);
   std::vector<v1::JoinRequest> joins_ ABSL_GUARDED_BY(mu_);
+  std::set<uint64_t> sessions_ ABSL_GUARDED_BY(mu_);  // of all joins
+  std::vector<uint64_t> models_asked_ ABSL_GUARDED_BY(mu_);
   std::vector<v1::LeaveRequest> leaves_ ABSL_GUARDED_BY(mu_);
   std::unique_ptr<grpc::Server> server_;
 };

@@ -56,6 +56,7 @@ TEST_F(SessionTest, ComesBackWithHelloAndSendsTheOpenStepAgain) {
   ASSERT_TRUE(turn.ok()) << turn.status();
   EXPECT_EQ(turn->kind, Turn::Kind::kFinished);
   EXPECT_EQ(hello.hello().incarnation(), 1u);
+  EXPECT_EQ(hello.hello().session(), server_.joins()[0].session());
   EXPECT_EQ(hello.hello().at().chain_hash(), std::string(AsView(at)));
   EXPECT_EQ(payload.gradient().step(), 1u);
   EXPECT_EQ(server_.joins().size(), 1u);
@@ -94,6 +95,80 @@ TEST_F(SessionTest, JoinsAgainAsAnotherSessionWhenTheLeaseIsLost) {
   ASSERT_EQ(joins.size(), 2u);
   EXPECT_NE(joins[0].session(), joins[1].session());
   EXPECT_EQ(joins[1].schema_hash(), job_->schema_hash);
+}
+
+class FixedSessionTest : public SessionTest {
+ protected:
+  FixedSessionTest() : SessionTest({.mode = v1::Membership::FIXED}) {}
+};
+
+// A fixed member's place stays while its lease is lost: the payload it holds is sent as the new
+// incarnation, and is its own whichever of the two the update names.
+TEST_F(FixedSessionTest, SendsWhatItHoldsAsItsNewIncarnation) {
+  for (const uint64_t used : {uint64_t{1}, uint64_t{2}}) {
+    SCOPED_TRACE(used);
+    FakeServer server(job_);
+    RecordMaker maker(job_->plans[0].codec->id());
+    const auto record0 = maker.Next(HeaderFor(1), {});
+    const auto record1 = maker.Next(HeaderFor(1, {used}), {Bytes(std::vector<float>(8, 1.0f))});
+    v1::TrainRequest first, again, next;
+    server.trains = {[&](TrainStreamPair* stream) {
+                       SendParts(record0, stream);
+                       ReadUntil(v1::TrainRequest::kGradient, stream, &first);
+                       return kAborted;
+                     },
+                     [&](TrainStreamPair* stream) {
+                       ReadUntil(v1::TrainRequest::kGradient, stream, &again);
+                       SendParts(record1, stream);
+                       ReadUntil(v1::TrainRequest::kGradient, stream, &next);
+                       SendParts(maker.Next(LastHeader(), {Bytes(std::vector<float>(8, 1.0f))}),
+                                 stream);
+                       return StayOpen(stream);
+                     }};
+    server.Start();
+    auto session = Session::Connect({.server = server.address(), .worker_id = kWorker});
+    ASSERT_TRUE(session.ok()) << session.status();
+    ASSERT_TRUE((*session)->NextTurn().ok());
+    ASSERT_TRUE(PushGradient(session->get(), 2.0f).ok());
+    auto turn = (*session)->NextTurn();
+    ASSERT_TRUE(turn.ok()) << turn.status();
+    EXPECT_EQ(turn->step, 2u);
+    EXPECT_FALSE(turn->replay);
+    ASSERT_TRUE(PushGradient(session->get(), 2.0f).ok());
+    turn = (*session)->NextTurn();
+    ASSERT_TRUE(turn.ok()) << turn.status();
+    EXPECT_EQ(again.SerializeAsString(), first.SerializeAsString());
+    // Nothing came back into the residual.
+    EXPECT_EQ(next.gradient().blocks(0).payload(), Bytes(std::vector<float>(8, 1.0f)));
+  }
+}
+
+// The answer to Join may promise what a server has lost when it comes back: it is asked again.
+TEST_F(SessionTest, AsksAgainHowFarTheLogGoesWhenItIsCutOffOnTheWay) {
+  v1::TrainRequest caught_up;
+  server_.join.mutable_newest()->set_version(7);
+  server_.join.mutable_newest()->set_chain_hash(std::string(16, 'n'));
+  server_.on_join = [this](size_t call, const v1::JoinRequest&, v1::JoinResponse* response) {
+    if (call == 1) return;
+    response->mutable_newest()->set_version(0);
+    response->mutable_newest()->set_chain_hash(std::string(AsView(maker_.chain_hash())));
+  };
+  server_.trains = {[&](TrainStreamPair* stream) {
+                      SendParts(record0_, stream);
+                      return kUnavailable;
+                    },
+                    [&](TrainStreamPair* stream) {
+                      ReadUntil(v1::TrainRequest::kCaughtUp, stream, &caught_up);
+                      return StayOpen(stream);
+                    }};
+  server_.Start();
+  auto session = Connect();
+  ASSERT_TRUE(session.ok()) << session.status();
+  const auto turn = (*session)->NextTurn();
+  ASSERT_TRUE(turn.ok()) << turn.status();
+  EXPECT_EQ(turn->step, 1u);
+  EXPECT_EQ(server_.joins().size(), 2u);
+  EXPECT_EQ(server_.joins()[0].session(), server_.joins()[1].session());
 }
 
 TEST_F(SessionTest, ResyncTakesTheSnapshotAndForgetsTheResidual) {

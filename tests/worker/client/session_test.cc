@@ -78,6 +78,44 @@ TEST_F(SessionTest, LeaveNamesBothHashesWhenTheServerEndedElsewhere) {
                                     HasSubstr("xxh3:0000000000001234")));
 }
 
+TEST_F(SessionTest, AServerThatIsGoneAtTheEndIsOnlyWarnedAbout) {
+  server_.leave_error = kUnavailable;
+  server_.trains = {[&](TrainStreamPair* stream) {
+    SendParts(record0_, stream);
+    v1::TrainRequest payload;
+    ReadUntil(v1::TrainRequest::kGradient, stream, &payload);
+    SendParts(LastRecord(1.0f), stream);
+    return grpc::Status::OK;
+  }};
+  server_.Start();
+  auto session = Connect(absl::Milliseconds(300));
+  ASSERT_TRUE(session.ok()) << session.status();
+  ASSERT_TRUE((*session)->NextTurn().ok());
+  ASSERT_TRUE(PushGradient(session->get(), 2.0f).ok());
+  ASSERT_TRUE((*session)->NextTurn().ok());
+  testing::internal::CaptureStdout();  // where the log goes that nobody set up
+  EXPECT_EQ((*session)->Leave("finished", std::nullopt), absl::OkStatus());
+  EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("the job has ended"));
+  EXPECT_GT(server_.leaves().size(), 1u);
+}
+
+TEST_F(SessionTest, AServerThatIsGoneBeforeTheEndIsAnError) {
+  server_.leave_error = kUnavailable;
+  server_.trains = {StayOpen};
+  server_.Start();
+  auto session = Connect();
+  ASSERT_TRUE(session.ok()) << session.status();
+  EXPECT_EQ((*session)->Leave("asked to stop", std::nullopt).code(),
+            absl::StatusCode::kUnavailable);
+}
+
+TEST_F(SessionTest, RefusesToSaveNever) {
+  const absl::Status status =
+      Session::Connect({.server = "127.0.0.1:1", .worker_id = kWorker, .state_every = 0}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("--state_every"));
+}
+
 TEST_F(SessionTest, GivesUpOnASnapshotThatIsNotWhatItSaid) {
   for (const uint64_t announced : {uint64_t{3}, uint64_t{5}, uint64_t{1} << 40}) {
     SCOPED_TRACE(announced);
@@ -213,6 +251,7 @@ TEST_F(SessionTest, ReportsAStopBeforeTheEnd) {
   }
   EXPECT_EQ(turn.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(turn.status().message(), HasSubstr("all workers abstain"));
+  EXPECT_TRUE((*session)->stopped());
 }
 
 }  // namespace

@@ -24,6 +24,8 @@ struct TestJob {
   std::string perturbation = "none";
   uint64_t steps = 100;
   uint64_t hash_every = 100;
+  std::string feedback = "auto";
+  v1::Membership::Mode mode = v1::Membership::ELASTIC;
 };
 
 // One tensor "w", zeros.
@@ -37,6 +39,8 @@ inline std::shared_ptr<const Job> MakeTestJob(const TestJob& options) {
   config.set_optimizer(options.optimizer);
   config.set_perturbation(options.perturbation);
   config.set_hash_every(options.hash_every);
+  config.set_error_feedback(options.feedback);
+  config.mutable_membership()->set_mode(options.mode);
   auto job = MakeJob(std::move(config));
   if (!job.ok()) {
     ADD_FAILURE() << job.status();

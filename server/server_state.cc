@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// Implementation of server_state.h.
+#include "server/server_state.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+
+namespace gradwire {
+namespace {
+
+constexpr char kKind[] = "server";
+
+absl::Status InRecord(uint64_t version, absl::string_view what) {
+  return absl::DataLossError(absl::StrCat("record ", version, ": ", what));
+}
+
+absl::Status ParseRecord(const Record& record, std::vector<v1::UpdatePart>* parts,
+                         v1::ServerPart* kept) {
+  for (const std::string& bytes : record.parts) {
+    if (!parts->emplace_back().ParseFromString(bytes)) {
+      return InRecord(record.version, "a part is no UpdatePart");
+    }
+  }
+  if (parts->empty() || !parts->back().has_header()) {
+    return InRecord(record.version, "it has no header");
+  }
+  if (!kept->ParseFromString(record.server_part)) {
+    return InRecord(record.version, "its server part cannot be read");
+  }
+  return absl::OkStatus();
+}
+
+std::string KnownText(const std::map<std::string, ServerState::Known>& known) {
+  v1::Header header;  // a list of members, with a version each
+  for (const auto& [id, entry] : known) {
+    v1::Member* member = header.add_members();
+    member->set_id(id);
+    member->set_rank(entry.rank);
+    member->set_incarnation(entry.incarnation);
+    header.add_used()->set_incarnation(entry.version);
+  }
+  return header.SerializeAsString();
+}
+
+bool ReadKnown(const std::string& text, std::map<std::string, ServerState::Known>* known) {
+  v1::Header header;
+  if (!header.ParseFromString(text) || header.members_size() != header.used_size()) return false;
+  for (int i = 0; i < header.members_size(); ++i) {
+    const v1::Member& member = header.members(i);
+    (*known)[member.id()] = {.rank = member.rank(),
+                             .incarnation = member.incarnation(),
+                             .version = header.used(i).incarnation()};
+  }
+  return true;
+}
+
+}  // namespace
+
+ServerState::ServerState(std::shared_ptr<const Job> job)
+    : job_(std::move(job)),
+      update_maker_(job_),
+      reset_rule_(job_),
+      on_demand_(job_),
+      learning_rate_(job_->optimizer->learning_rate(), job_->schedule) {}
+
+MadeUpdate ServerState::MakeFirst(v1::Header* header) {
+  header->set_next_learning_rate(learning_rate_.At(1));
+  NoteHeader(0, *header);
+  touched_ = {};
+  return MakeEmptyUpdate(0, *header);
+}
+
+absl::StatusOr<MadeUpdate> ServerState::Make(const Round& round, const Replica& replica,
+                                             v1::Header* header) {
+  if (header->has_evaluation()) learning_rate_.Observe(header->evaluation());
+  if (!header->finished()) header->set_next_learning_rate(learning_rate_.At(round.step() + 1));
+  const bool resets = reset_rule_.Decide(round, header);
+  absl::StatusOr<MadeUpdate> made;
+  if (header->used().empty()) {
+    made = MakeEmptyUpdate(round.step(), *header);
+  } else {
+    if (on_demand_.active()) {
+      const double norm = update_maker_.Norm(round, header->learning_rate());
+      header->set_perturbation_scale(on_demand_.Decide(round.step(), norm, replica.parameters()));
+    }
+    made = update_maker_.Make(round, *header);
+  }
+  if (!made.ok()) return made;
+  if (resets) update_maker_.ForgetResiduals();
+  NoteHeader(round.step(), *header);
+  touched_ = std::move(made->touched);
+  return made;
+}
+
+absl::Status ServerState::Replay(const Record& record, const Replica& replica) {
+  std::vector<v1::UpdatePart> parts;
+  v1::ServerPart kept;
+  GRADWIRE_RETURN_IF_ERROR(ParseRecord(record, &parts, &kept));
+  const v1::Header& header = parts.back().header();
+  touched_ = {};
+  if (record.version > 0) {
+    if (header.has_evaluation()) learning_rate_.Observe(header.evaluation());
+    reset_rule_.Replay(record.version, header);
+    if (!header.used().empty()) {
+      on_demand_.Replay(record.version, header.perturbation_scale(), replica.parameters());
+      GRADWIRE_RETURN_IF_ERROR(update_maker_.Replay(parts, kept, replica, &touched_));
+    }
+    if (header.reset_id() != reset_id_) update_maker_.ForgetResiduals();
+  }
+  const float rate = header.finished() ? 0.0f : learning_rate_.At(record.version + 1);
+  if (header.next_learning_rate() != rate) {
+    return InRecord(record.version,
+                    absl::StrCat("it opens a step at the learning rate ",
+                                 header.next_learning_rate(), ", the job's schedule gives ", rate));
+  }
+  NoteHeader(record.version, header);
+  return absl::OkStatus();
+}
+
+void ServerState::NoteHeader(uint64_t version, const v1::Header& header) {
+  reset_before_ = header.reset_id() != reset_id_;
+  reset_id_ = header.reset_id();
+  for (const v1::Member& member : header.members()) {
+    known_[member.id()] = {
+        .rank = member.rank(), .incarnation = member.incarnation(), .version = version};
+  }
+  while (known_.size() > std::max<size_t>(kMaxKnown, header.members_size())) {
+    known_.erase(std::min_element(known_.begin(), known_.end(), [](const auto& a, const auto& b) {
+      return a.second.version < b.second.version;
+    }));
+  }
+}
+
+void ServerState::Applying(const Replica& replica) {
+  reset_rule_.Before(replica.parameters(), touched_);
+}
+
+void ServerState::Applied(const Replica& replica) {
+  reset_rule_.After(replica.parameters(), touched_);
+  touched_ = {};
+}
+
+std::string ServerState::Encode(const Replica& replica) const {
+  StateFile file;
+  file.kind = kKind;
+  file.texts["version"] = absl::StrCat(replica.version());
+  file.texts["chain_hash"] = HashText(replica.chain_hash());
+  file.texts["schema_hash"] = HashText(job_->schema_hash);
+  file.texts["reset_id"] = absl::StrCat(reset_id_);
+  file.texts["reset_before"] = reset_before_ ? "1" : "0";
+  file.texts["known"] = KnownText(known_);
+  file.doubles["learning_rate"] = learning_rate_.state();
+  file.doubles["reset"] = reset_rule_.state();
+  file.floats["reset.reference"] = reset_rule_.reference();
+  file.doubles["on_demand"] = on_demand_.state();
+  file.floats["on_demand.start"] = on_demand_.start();
+  update_maker_.Save(&file);
+  return EncodeStateFile(file);
+}
+
+absl::Status ServerState::Load(absl::string_view bytes, uint64_t version,
+                               const ChainHash& chain_hash) {
+  GRADWIRE_ASSIGN_OR_RETURN(StateFile file, DecodeStateFile(bytes, kKind));
+  if (file.texts["version"] != absl::StrCat(version) ||
+      file.texts["chain_hash"] != HashText(chain_hash) ||
+      file.texts["schema_hash"] != HashText(job_->schema_hash)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the server's state is of version ", file.texts["version"], ", chain hash ",
+                     file.texts["chain_hash"], ", not of its snapshot's"));
+  }
+  if (!absl::SimpleAtoi(file.texts["reset_id"], &reset_id_) ||
+      !ReadKnown(file.texts["known"], &known_) ||
+      !learning_rate_.Restore(file.doubles["learning_rate"]) ||
+      !reset_rule_.Restore(file.doubles["reset"], std::move(file.floats["reset.reference"])) ||
+      !on_demand_.Restore(file.doubles["on_demand"], std::move(file.floats["on_demand.start"]))) {
+    return absl::InvalidArgumentError("the server's state does not fit the job");
+  }
+  reset_before_ = file.texts["reset_before"] == "1";
+  return update_maker_.Load(&file);
+}
+
+}  // namespace gradwire
