@@ -2,11 +2,15 @@
 // The commands of gradwire, one function each.
 #pragma once
 
+#include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/replica/job.h"
 
 namespace gradwire {
 
@@ -24,6 +28,27 @@ struct ExportOptions {
 };
 // Fetches the newest snapshot's parameters.
 absl::Status ExportModel(const ExportOptions& options);
+
+struct LogOptions {
+  std::string state_dir;
+  uint64_t from = 0;  // versions, both included
+  uint64_t to = UINT64_MAX;
+};
+// Prints the log's segments, and a line for every record.  It only reads, as the next two: the
+// server may be at work in the folder.  DataLoss: damaged, with file, offset, version and remedy.
+absl::Status ShowLog(const LogOptions& options);
+// Checks and replays everything that a state directory holds, and prints where it ends.  DataLoss:
+// the first damage.  Aborted: the server removes files faster than they are read.
+absl::Status VerifyLog(const std::string& state_dir);
+// Prints a snapshot's metadata and tensors, and checks it against the manifest beside it, if there
+// is one.  DataLoss: damaged.
+absl::Status InspectSnapshot(const std::string& path);
+// The job of a state directory.  NotFound: the folder is none.
+absl::StatusOr<std::shared_ptr<const Job>> ReadStateJob(const std::string& state_dir);
+
+// Replaces this process by gradwire-worker with --role=ROLE and `flags`, which end with a null.
+// Returns only when that cannot be started.
+absl::Status BecomeWorker(absl::string_view role, char** flags);
 
 // A job for the trainer's models, in the notation of the command line.
 struct JobOptions {

@@ -14,6 +14,9 @@
 ABSL_FLAG(std::string, server, "127.0.0.1:7070", "HOST:PORT of the server.");
 ABSL_FLAG(absl::Duration, timeout, absl::Seconds(10), "Longest wait for the server's answer.");
 ABSL_FLAG(std::string, out, "model.safetensors", "export: the file to write.");
+ABSL_FLAG(std::string, state_dir, "", "log: the server's state directory.");
+ABSL_FLAG(uint64_t, from, 0, "log show: the first version.");
+ABSL_FLAG(uint64_t, to, UINT64_MAX, "log show: the last version.");
 ABSL_FLAG(std::string, name, "job", "job: its name.");
 ABSL_FLAG(std::string, model, "mlp:256,128",
           "job: logistic, mlp:WIDTH,WIDTH,... or quadratic_saddle:dimension=N,...");
@@ -39,18 +42,73 @@ namespace {
 
 constexpr char kUsage[] =
     "gradwire COMMAND [--flag=value ...]\n"
-    "  status   a table of the job and its workers   (--server)\n"
-    "  export   the newest snapshot's parameters     (--server, --out)\n"
-    "  list     what there is to choose: list codecs | optimizers | schedules | perturbations\n"
-    "  job      prints a job file                    (--model, --codec, --optimizer, --steps, ...)";
+    "  status            a table of the job and its workers   (--server)\n"
+    "  export            the newest snapshot's parameters     (--server, --out)\n"
+    "  follow            version and loss of every update     (--server)\n"
+    "  evaluate          accuracy, as the training goes on    (--server, --data, --every)\n"
+    "  log show          a line for every record              (--state_dir, --from, --to)\n"
+    "  log verify        checks and replays everything        (--state_dir)\n"
+    "  snapshot inspect  metadata and tensors of FILE\n"
+    "  list              what there is to choose: list codecs | optimizers | schedules | "
+    "perturbations\n"
+    "  job               prints a job file                    (--model, --codec, --optimizer, "
+    "--steps, ...)\n"
+    "log and snapshot only read, also beside a running server; they end with 2 when something is "
+    "damaged.";
 
-absl::Status Run(const std::vector<char*>& arguments) {
-  const bool with_operand = arguments.size() == 3 && absl::string_view(arguments[1]) == "list";
-  if (arguments.size() != 2 && !with_operand) {
+// Commands that the worker's program carries out.
+bool IsRole(absl::string_view command) { return command == "follow" || command == "evaluate"; }
+
+// 2: what was read is damaged, or does not belong together.
+int ExitCode(const absl::Status& status) {
+  if (status.ok()) return 0;
+  return absl::IsDataLoss(status) || absl::IsFailedPrecondition(status) ? 2 : 1;
+}
+
+absl::Status PrintJobOfFlags() {
+  return PrintJob({.name = absl::GetFlag(FLAGS_name),
+                   .model = absl::GetFlag(FLAGS_model),
+                   .codec = absl::GetFlag(FLAGS_codec),
+                   .optimizer = absl::GetFlag(FLAGS_optimizer),
+                   .schedule = absl::GetFlag(FLAGS_schedule),
+                   .perturbation = absl::GetFlag(FLAGS_perturbation),
+                   .error_feedback = absl::GetFlag(FLAGS_error_feedback),
+                   .downlink = absl::GetFlag(FLAGS_downlink),
+                   .reset = absl::GetFlag(FLAGS_reset),
+                   .clip = absl::GetFlag(FLAGS_clip),
+                   .tensors = absl::GetFlag(FLAGS_tensors),
+                   .steps = absl::GetFlag(FLAGS_steps),
+                   .seed = absl::GetFlag(FLAGS_seed),
+                   .workers = absl::GetFlag(FLAGS_workers),
+                   .batch = absl::GetFlag(FLAGS_batch),
+                   .eval_every = absl::GetFlag(FLAGS_eval_every),
+                   .inputs = absl::GetFlag(FLAGS_inputs),
+                   .classes = absl::GetFlag(FLAGS_classes)});
+}
+
+// Commands of two words.
+absl::Status RunOnFiles(const std::string& command, const std::vector<std::string>& operands) {
+  if (command == "snapshot inspect" && operands.size() == 1) return InspectSnapshot(operands[0]);
+  const std::string state_dir = absl::GetFlag(FLAGS_state_dir);
+  if (operands.empty() && (command == "log show" || command == "log verify")) {
+    if (state_dir.empty()) return absl::InvalidArgumentError("log needs --state_dir=DIR");
+    if (command == "log verify") return VerifyLog(state_dir);
+    return ShowLog(
+        {.state_dir = state_dir, .from = absl::GetFlag(FLAGS_from), .to = absl::GetFlag(FLAGS_to)});
+  }
+  return absl::InvalidArgumentError(absl::StrCat("unknown command \"", command, "\", or with ",
+                                                 operands.size(), " operands\n", kUsage));
+}
+
+absl::Status Run(const std::vector<std::string>& words) {
+  if (words.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("one command is needed\n", kUsage));
   }
-  const std::string command = arguments[1];
-  if (command == "list") return PrintList(arguments.size() == 3 ? arguments[2] : "");
+  const std::string& command = words[0];
+  if (command == "list" && words.size() <= 2) return PrintList(words.size() == 2 ? words[1] : "");
+  if (words.size() > 1) {
+    return RunOnFiles(absl::StrCat(command, " ", words[1]), {words.begin() + 2, words.end()});
+  }
   if (command == "status") {
     return PrintStatus(
         {.server = absl::GetFlag(FLAGS_server), .timeout = absl::GetFlag(FLAGS_timeout)});
@@ -60,25 +118,10 @@ absl::Status Run(const std::vector<char*>& arguments) {
                         .out = absl::GetFlag(FLAGS_out),
                         .timeout = absl::GetFlag(FLAGS_timeout)});
   }
-  if (command == "job") {
-    return PrintJob({.name = absl::GetFlag(FLAGS_name),
-                     .model = absl::GetFlag(FLAGS_model),
-                     .codec = absl::GetFlag(FLAGS_codec),
-                     .optimizer = absl::GetFlag(FLAGS_optimizer),
-                     .schedule = absl::GetFlag(FLAGS_schedule),
-                     .perturbation = absl::GetFlag(FLAGS_perturbation),
-                     .error_feedback = absl::GetFlag(FLAGS_error_feedback),
-                     .downlink = absl::GetFlag(FLAGS_downlink),
-                     .reset = absl::GetFlag(FLAGS_reset),
-                     .clip = absl::GetFlag(FLAGS_clip),
-                     .tensors = absl::GetFlag(FLAGS_tensors),
-                     .steps = absl::GetFlag(FLAGS_steps),
-                     .seed = absl::GetFlag(FLAGS_seed),
-                     .workers = absl::GetFlag(FLAGS_workers),
-                     .batch = absl::GetFlag(FLAGS_batch),
-                     .eval_every = absl::GetFlag(FLAGS_eval_every),
-                     .inputs = absl::GetFlag(FLAGS_inputs),
-                     .classes = absl::GetFlag(FLAGS_classes)});
+  if (command == "job") return PrintJobOfFlags();
+  if (IsRole(command)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", command, "\" must stand before its flags: gradwire ", command, " --..."));
   }
   return absl::InvalidArgumentError(absl::StrCat("unknown command \"", command, "\"\n", kUsage));
 }
@@ -87,13 +130,18 @@ absl::Status Run(const std::vector<char*>& arguments) {
 }  // namespace gradwire
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage(gradwire::kUsage);
-  const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
-  gradwire::SetUpLogging("gradwire");
-  const absl::Status status = gradwire::Run(arguments);
-  if (!status.ok()) {
-    std::fprintf(stderr, "gradwire: %s\n", std::string(status.message()).c_str());
-    return 1;
+  absl::Status status;
+  if (argc > 1 && gradwire::IsRole(argv[1])) {
+    status = gradwire::BecomeWorker(argv[1], argv + 2);  // before its flags are taken for ours
+  } else {
+    absl::SetProgramUsageMessage(gradwire::kUsage);
+    const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
+    gradwire::SetUpLogging("gradwire");
+    status = gradwire::Run({arguments.begin() + 1, arguments.end()});
   }
-  return 0;
+  if (!status.ok()) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "gradwire: %s\n", std::string(status.message()).c_str());
+  }
+  return gradwire::ExitCode(status);
 }
