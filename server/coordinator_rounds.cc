@@ -13,6 +13,15 @@ namespace {
 constexpr size_t kRecentUpdates = 32;                       // over which the rate is taken
 constexpr absl::Duration kMaxFarewell = absl::Minutes(10);  // for all to Leave at the job's end
 
+// Whether an evaluation ends the job.
+bool Reaches(const v1::Target& target, const v1::Evaluation& evaluation) {
+  if (target.metric() == "loss") return evaluation.loss() <= target.value();
+  for (const v1::Metric& metric : evaluation.metrics()) {
+    if (metric.name() == target.metric()) return metric.value() >= target.value();
+  }
+  return false;
+}
+
 }  // namespace
 
 void Coordinator::Advance(Effects* effects) {
@@ -66,7 +75,11 @@ v1::Header Coordinator::MakeHeader(const std::vector<v1::Member>& next) {
   header.set_learning_rate(replica.header().next_learning_rate());
   header.set_loss(round_.loss());
   if (round_.evaluation() != nullptr) *header.mutable_evaluation() = *round_.evaluation();
-  header.set_finished(round_.step() >= job_->config.steps());
+  const v1::JobConfig& config = job_->config;
+  const bool reached = config.has_target() && header.has_evaluation() &&
+                       Reaches(config.target(), header.evaluation());
+  if (reached) LogInfo(absl::StrCat("step ", round_.step(), ": the target is reached"));
+  header.set_finished(reached || round_.step() >= config.steps());
   if (header.finished()) return header;
   for (const v1::Member& member : next) *header.add_members() = member;
   return header;

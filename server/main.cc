@@ -16,6 +16,7 @@
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/exit_code.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/kernels/target.h"
@@ -143,22 +144,6 @@ absl::Status Run(const sigset_t& signals) {
   return result.failure;
 }
 
-// 2: the same start would end the same way.
-int ExitCode(const absl::Status& status) {
-  switch (status.code()) {
-    case absl::StatusCode::kOk:
-      return 0;
-    case absl::StatusCode::kInvalidArgument:
-    case absl::StatusCode::kFailedPrecondition:
-    case absl::StatusCode::kNotFound:
-    case absl::StatusCode::kDataLoss:
-    case absl::StatusCode::kOutOfRange:  // the training has diverged
-      return 2;
-    default:
-      return 1;
-  }
-}
-
 }  // namespace
 }  // namespace gradwire
 
@@ -172,15 +157,17 @@ int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
 
   absl::SetProgramUsageMessage("gradwire-server --job=FILE [--listen=HOST:PORT] ...");
+  gradwire::ReadingFlags(true);
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
+  gradwire::ReadingFlags(false);
   gradwire::SetUpLogging("gradwire-server");
   if (rest.size() > 1) {
     std::fprintf(stderr, "gradwire-server: unexpected argument \"%s\"\n", rest[1]);
-    return 2;
+    return gradwire::kExitNever;
   }
   const absl::Status status = gradwire::Run(signals);
   if (!status.ok()) {
     std::fprintf(stderr, "gradwire-server: %s\n", std::string(status.message()).c_str());
   }
-  return gradwire::ExitCode(status);
+  return gradwire::ExitCodeOf(status);
 }

@@ -166,6 +166,8 @@ void TrainStream::Pump() {
 
 bool TrainStream::NextControl() {
   if (controls_.empty()) return false;
+  // Whoever is still behind gets the rest of the log before the job's end.
+  if (controls_.front().has_stop() && NextPart()) return true;
   v1::TrainResponse response;
   *response.mutable_control() = std::move(controls_.front());
   controls_.pop_front();
@@ -185,6 +187,7 @@ bool TrainStream::NextPart() {
     control.mutable_resync()->set_reason(
         absl::StrCat("this worker reads too slowly: version ", next_version_, " has left the log"));
     controls_.push_back(std::move(control));
+    following_ = false;
     return NextControl();
   }
   outgoing_ = PartBuffer(record, next_part_);

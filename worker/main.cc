@@ -16,6 +16,7 @@
 #include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/base/exit_code.h"
 #include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
@@ -24,7 +25,6 @@
 #include "worker/client/session.h"
 #include "worker/client/stop_flag.h"
 #include "worker/client/worker_state.h"
-#include "worker/exit_code.h"
 #include "worker/models/blas.h"
 #include "worker/train/loop.h"
 #include "worker/train/watch.h"
@@ -165,23 +165,14 @@ int Report(const absl::Status& error) {
   return ExitCodeOf(error);
 }
 
-// Abseil ends a program whose flags it cannot read with 1, which would say: try again.
-bool reading_flags = false;
-
-void EndReadingFlags() {
-  if (!reading_flags) return;
-  std::fflush(nullptr);
-  _exit(kExitNever);
-}
-
 int Main(int argc, char** argv) {
   HandleSignals();
   SetUpLogging("gradwire-worker");
   absl::SetProgramUsageMessage(
       "Trains the job of a gradwire server.\n  gradwire-worker --server=host:7070 --data=DIR");
-  reading_flags = std::atexit(EndReadingFlags) == 0;
+  ReadingFlags(true);
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
-  reading_flags = false;
+  ReadingFlags(false);
   if (rest.size() > 1) {
     return Report(absl::InvalidArgumentError(
         absl::StrCat("unknown argument \"", rest[1], "\": there are only flags, see --help")));

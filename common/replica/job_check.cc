@@ -3,6 +3,7 @@
 #include "common/replica/job_check.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -105,6 +106,21 @@ absl::Status CheckConsistency(const v1::JobConfig& config) {
   return CheckField("quorum.deadline_seconds", quorum.deadline_seconds(), 0.001, 3600.0);
 }
 
+absl::Status CheckTarget(const v1::JobConfig& config) {
+  if (!config.has_target()) return absl::OkStatus();
+  if (config.target().metric().empty() || config.target().metric().size() > kMaxNameBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "target.metric: 1 to ", kMaxNameBytes, " bytes: loss, accuracy, or what the model names"));
+  }
+  if (!std::isfinite(config.target().value())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("target.value: ", config.target().value(), " is not finite"));
+  }
+  if (config.trainer().eval_every() > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "target: without trainer.eval_every nothing is evaluated before the end; set both or none");
+}
+
 }  // namespace
 
 void FillJobDefaults(v1::JobConfig* config) {
@@ -141,6 +157,7 @@ absl::Status CheckJob(const v1::JobConfig& config) {
   GRADWIRE_RETURN_IF_ERROR(CheckField("trainer.batch", config.trainer().batch(), 1, kMaxBatch));
   GRADWIRE_RETURN_IF_ERROR(
       CheckField("trainer.eval_every", config.trainer().eval_every(), 0, kMaxSteps));
+  GRADWIRE_RETURN_IF_ERROR(CheckTarget(config));
   GRADWIRE_RETURN_IF_ERROR(CheckField("snapshot_every", config.snapshot_every(), 1, kMaxSteps));
   return CheckField("hash_every", config.hash_every(), 1, kMaxSteps);
 }

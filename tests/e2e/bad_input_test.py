@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bad job files, bad data, wrong addresses: exit code 1, and a message that names the thing."""
+"""Bad job files, bad data, wrong addresses: exit code 2 where another try will not help, else 1,
+and a message that names the thing."""
 
 import gzip
 import os
@@ -90,10 +91,10 @@ BAD_DATA = {
 
 
 class BadInputTest(unittest.TestCase):
-    def expect_refusal(self, run, *texts):
+    def expect_refusal(self, run, *texts, wanted=2):
         """`run`: a CompletedProcess or (code, stderr)."""
         code, err = run if isinstance(run, tuple) else (run.returncode, run.stderr)
-        self.assertEqual(code, 1, err)
+        self.assertEqual(code, wanted, err)
         for text in texts:
             self.assertIn(text, err)
         self.assertNotIn("terminate called", err)
@@ -118,7 +119,7 @@ class BadInputTest(unittest.TestCase):
             first.start_server()
             address = first.wait_for_address()
             server = second.start_server(f"--listen={address}")
-            self.expect_refusal((server.wait(30), server.err), address)
+            self.expect_refusal((server.wait(30), server.err), address, wanted=1)
             self.assertTrue(first.server.running())
 
     def test_programs_refuse_unknown_flags_kernels_and_arguments(self):
@@ -168,10 +169,11 @@ class BadInputTest(unittest.TestCase):
                 ),
                 address,
                 "2",
+                wanted=1,
             )
             for command in (["status"], ["export", "--out=/nowhere/model.safetensors"]):
                 self.expect_refusal(
-                    run_program("gradwire", *command, f"--server={address}"), address
+                    run_program("gradwire", *command, f"--server={address}"), address, wanted=1
                 )
 
     def test_worker_of_another_job_is_refused(self):
@@ -190,7 +192,7 @@ class BadInputTest(unittest.TestCase):
         with Cluster(job_text(SADDLE, steps=5, workers=2)) as cluster:
             cluster.start(1)
             again = cluster.start_worker("again", f"--worker_id=worker-0")
-            self.expect_refusal((again.wait(30), again.err), "worker-0")
+            self.expect_refusal((again.wait(30), again.err), "worker-0", wanted=1)
             self.assertTrue(cluster.workers["worker-0"].running())
 
 

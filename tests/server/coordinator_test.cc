@@ -297,6 +297,35 @@ TEST(CoordinatorTest, TheJobEndsWhenAllHaveLeft) {
   EXPECT_TRUE(result.departures.empty());
 }
 
+TEST(CoordinatorTest, AReachedTargetEndsTheJobWithTheUpdateThatBroughtIt) {
+  const struct {
+    const char* target;
+    double loss;
+    double accuracy;
+    bool ends;
+  } cases[] = {{"metric: 'accuracy' value: 0.8", 9, 0.8, true},
+               {"metric: 'accuracy' value: 0.8", 0, 0.79, false},
+               {"metric: 'loss' value: 0.5", 0.5, 0, true},
+               {"metric: 'loss' value: 0.5", 0.6, 1, false},
+               {"metric: 'recall' value: 0.5", 0, 1, false}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.target);
+    FakeCluster cluster(
+        JobOf(1, absl::StrCat("trainer { eval_every: 1 } target { ", c.target, " }")));
+    const FakeWorker worker = cluster.Enter("w0");
+    ASSERT_TRUE(cluster.Push(worker, Filled(1)).ok());
+    std::vector<v1::Gradient> payload = cluster.Payload(Filled(1));
+    v1::Evaluation* evaluation = payload.back().mutable_end()->mutable_evaluation();
+    evaluation->set_loss(c.loss);
+    v1::Metric* metric = evaluation->add_metrics();
+    metric->set_name("accuracy");
+    metric->set_value(c.accuracy);
+    for (const v1::Gradient& message : payload) ASSERT_TRUE(cluster.Send(worker, message).ok());
+    EXPECT_EQ(RecordHeader(*cluster.newest()).finished(), c.ends);
+    EXPECT_EQ(cluster.Phase(), c.ends ? "finishing" : "training");
+  }
+}
+
 TEST(CoordinatorTest, DrainTakesASnapshotAndEndsStreamsWithUnavailable) {
   const std::string folder = TestFolder();
   CoordinatorOptions options;

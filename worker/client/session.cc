@@ -21,6 +21,8 @@ constexpr absl::Duration kWait = absl::Milliseconds(100);  // until the stop fla
 constexpr absl::Duration kLeaveTries = absl::Seconds(30);
 constexpr absl::Duration kSettle = absl::Seconds(2);   // for the open step to end
 constexpr absl::Duration kGoodbye = absl::Seconds(1);  // for the server to end the stream
+// The server takes a moment to see that this id's earlier process was killed.
+constexpr absl::Duration kHolderGoes = absl::Seconds(5);
 constexpr uint32_t kMaxResyncs = 5;                    // without a record between them
 
 enum class Reaction { kRetry, kJoinAgain, kGiveUp };
@@ -223,7 +225,9 @@ absl::StatusOr<bool> Session::PumpOrRetry(absl::Duration wait) {
 absl::Status Session::Retry(const absl::Status& error) {
   CloseStream().IgnoreError();
   const Reaction reaction = ReactionTo(error);
-  if (reaction == Reaction::kGiveUp) {
+  if (absl::IsAlreadyExists(error)) id_held_since_ = std::min(id_held_since_, Now());
+  const bool holder_may_go = absl::IsAlreadyExists(error) && Now() - id_held_since_ < kHolderGoes;
+  if (reaction == Reaction::kGiveUp && !holder_may_go) {
     return {error.code(), absl::StrCat("server at ", options_.server, ": ", error.message())};
   }
   if (reaction == Reaction::kJoinAgain) {

@@ -202,6 +202,7 @@ class Session {
 
   absl::Duration heard_at_;    // of the server, on SteadyClock
   uint32_t failed_tries_ = 0;  // since then
+  absl::Duration id_held_since_ = absl::InfiniteDuration();  // by another process, as Join says
   uint64_t up_payload_bytes_ = 0;
   uint64_t up_wire_bytes_ = 0;
   uint64_t down_wire_bytes_ = 0;

@@ -2,9 +2,12 @@
 // Implementation of watch.h.
 #include "worker/train/watch.h"
 
+#include <chrono>
+#include <future>
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_format.h"
 #include "common/base/hash.h"
@@ -44,19 +47,34 @@ class Watcher {
                                                replica().header().loss()));
   }
 
-  // At multiples of `every`, or at the first version after one that a snapshot has left out.
+  // At multiples of `every`, or as soon as the evaluation before is done.  On a copy, while the
+  // updates are read on: a reader that falls behind may miss the job's end.
   absl::Status EvaluateWhenDue() {
     const uint64_t multiple = replica().version() / options_.every;
-    if (multiple == passed_) return absl::OkStatus();
+    const bool busy = evaluation_.valid() &&
+                      evaluation_.wait_for(std::chrono::seconds(0)) != std::future_status::ready;
+    if (multiple == passed_ || busy) return absl::OkStatus();
+    GRADWIRE_RETURN_IF_ERROR(WaitForEvaluation());
     passed_ = multiple;
-    return Evaluate();
+    StartEvaluation();
+    return absl::OkStatus();
   }
 
-  absl::Status Evaluate() {
+  void StartEvaluation() {
     evaluated_ = replica().version();
-    const v1::Evaluation evaluation =
-        trainer_->Evaluate(replica().version(), replica().parameters());
-    std::string line = absl::StrFormat("version %d", replica().version());
+    parameters_.assign(replica().parameters().begin(), replica().parameters().end());
+    evaluation_ = std::async(std::launch::async,
+                             [this, version = replica().version()] { return Evaluate(version); });
+  }
+
+  absl::Status WaitForEvaluation() {
+    return evaluation_.valid() ? evaluation_.get() : absl::OkStatus();
+  }
+
+  // On a thread of its own: uses what nothing else uses meanwhile.
+  absl::Status Evaluate(uint64_t version) {
+    const v1::Evaluation evaluation = trainer_->Evaluate(version, parameters_);
+    std::string line = absl::StrFormat("version %d", version);
     for (const v1::Metric& metric : evaluation.metrics()) {
       absl::StrAppendFormat(&line, " %s %.6g", metric.name(), metric.value());
     }
@@ -64,8 +82,10 @@ class Watcher {
   }
 
   absl::Status Finish() {
+    GRADWIRE_RETURN_IF_ERROR(WaitForEvaluation());
     if (options_.evaluate && evaluated_ != replica().version()) {
-      GRADWIRE_RETURN_IF_ERROR(Evaluate());
+      StartEvaluation();
+      GRADWIRE_RETURN_IF_ERROR(WaitForEvaluation());
     }
     return Print(options_.out,
                  absl::StrFormat("final version=%d parameters=%s\n", replica().version(),
@@ -75,8 +95,10 @@ class Watcher {
   const WatchOptions& options_;
   std::unique_ptr<Observer> observer_;
   std::unique_ptr<Trainer> trainer_;
-  uint64_t passed_ = 0;                // multiples of `every`
-  std::optional<uint64_t> evaluated_;  // the last version that was
+  uint64_t passed_ = 0;                   // multiples of `every`
+  std::optional<uint64_t> evaluated_;     // the last version that was
+  std::vector<float> parameters_;         // of that version
+  std::future<absl::Status> evaluation_;  // last: it uses the above
 };
 
 }  // namespace

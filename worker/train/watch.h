@@ -15,7 +15,7 @@ struct WatchOptions {
   ObserverOptions observer;
   bool evaluate = false;    // else: version and loss of every update
   std::string data = {};    // of evaluate; see LoadData
-  uint64_t every = 200;     // of evaluate: versions between evaluations; at least 1
+  uint64_t every = 200;     // of evaluate: versions between evaluations, at least; not 0
   std::FILE* out = stdout;  // for one line each
 };
 

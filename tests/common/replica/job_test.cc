@@ -72,6 +72,22 @@ TEST(JobTest, AJobOfTheFirstVersionIsFilledAsItWas) {
   EXPECT_EQ((*golden)->schema_hash, 0x5ce04d5461980113U);
 }
 
+TEST(JobTest, ATargetIsRefusedWhereItCanNeverBeSeen) {
+  const std::string job = std::string(kSmall) + "trainer { eval_every: 10 } ";
+  EXPECT_TRUE(Make(job + "target { metric: 'accuracy' value: 0.9 }").ok());
+  const struct {
+    std::string text;
+    const char* names;
+  } cases[] = {{job + "target { value: 1 }", "target.metric"},
+               {job + "target { metric: 'loss' value: inf }", "target.value"},
+               {std::string(kSmall) + "target { metric: 'loss' value: 1 }", "trainer.eval_every"}};
+  for (const auto& c : cases) {
+    const auto made = Make(c.text);
+    EXPECT_EQ(made.status().code(), absl::StatusCode::kInvalidArgument) << c.text;
+    EXPECT_THAT(std::string(made.status().message()), testing::HasSubstr(c.names));
+  }
+}
+
 TEST(JobTest, FixedMembersAreWaitedForTenMinutesUnlessSaidOtherwise) {
   const auto job = Make(std::string(kSmall) + "membership { mode: FIXED workers: 3 }");
   ASSERT_TRUE(job.ok()) << job.status();

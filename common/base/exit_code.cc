@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a worker's exit code tells whoever may start it again.
-#pragma once
+// Implementation of exit_code.h.
+#include "common/base/exit_code.h"
 
-#include "absl/status/status.h"
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
 
 namespace gradwire {
+namespace {
 
-inline constexpr int kExitDone = 0;
-inline constexpr int kExitRetry = 1;  // may work on another try: the server or a disk was the cause
-inline constexpr int kExitNever = 2;  // flags, configuration, data, schema or role: will not
+bool reading_flags = false;
 
-// Of the error that ended a worker.  AlreadyExists is one that time mends: the lease of the
-// worker that holds the id may end.
-inline int ExitCodeOf(const absl::Status& status) {
+void EndWhileReadingFlags() {
+  if (!reading_flags) return;
+  std::fflush(nullptr);
+  _exit(kExitNever);
+}
+
+}  // namespace
+
+int ExitCodeOf(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return kExitDone;
@@ -23,10 +31,16 @@ inline int ExitCodeOf(const absl::Status& status) {
     case absl::StatusCode::kUnauthenticated:
     case absl::StatusCode::kUnimplemented:
     case absl::StatusCode::kDataLoss:
+    case absl::StatusCode::kOutOfRange:
       return kExitNever;
     default:
       return kExitRetry;
   }
+}
+
+void ReadingFlags(bool reads) {
+  static const bool registered = std::atexit(EndWhileReadingFlags) == 0;
+  reading_flags = reads && registered;
 }
 
 }  // namespace gradwire

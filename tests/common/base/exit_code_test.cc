@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Exit codes tell apart what another try may mend and what it will not.
-#include "worker/exit_code.h"
+#include "common/base/exit_code.h"
 
 #include <gtest/gtest.h>
 
@@ -23,7 +23,8 @@ TEST(ExitCodeTest, TellsWhetherAnotherTryMayWork) {
         Case{absl::StatusCode::kFailedPrecondition, 2},  // another schema
         Case{absl::StatusCode::kNotFound, 2},            // no such data
         Case{absl::StatusCode::kPermissionDenied, 2}, Case{absl::StatusCode::kUnauthenticated, 2},
-        Case{absl::StatusCode::kDataLoss, 2}}) {  // replicas that differ
+        Case{absl::StatusCode::kDataLoss, 2},       // replicas that differ
+        Case{absl::StatusCode::kOutOfRange, 2}}) {  // divergence
     EXPECT_EQ(ExitCodeOf(absl::Status(c.code, "")), c.want) << static_cast<int>(c.code);
   }
 }
