@@ -163,6 +163,7 @@ TEST(ServerTest, GetModelSendsTheNewestSnapshot) {
   }
   parts.clear();
   ASSERT_TRUE(a.ReadRecord(1, &parts));
+  WaitForSnapshot(server->coordinator().snapshots(), 1);
   ASSERT_TRUE(FetchModel(&a, {}, &first, &file).ok());
   EXPECT_EQ(first.point().version(), 1u);
   EXPECT_EQ(first.point().chain_hash(), ChainHashText(parts));

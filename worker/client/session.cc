@@ -23,7 +23,7 @@ constexpr absl::Duration kSettle = absl::Seconds(2);   // for the open step to e
 constexpr absl::Duration kGoodbye = absl::Seconds(1);  // for the server to end the stream
 // The server takes a moment to see that this id's earlier process was killed.
 constexpr absl::Duration kHolderGoes = absl::Seconds(5);
-constexpr uint32_t kMaxResyncs = 5;                    // without a record between them
+constexpr uint32_t kMaxResyncs = 5;  // without a record between them
 
 enum class Reaction { kRetry, kJoinAgain, kGiveUp };
 

@@ -200,8 +200,8 @@ class Session {
   uint64_t streams_opened_ = 0;
   std::unique_ptr<Heartbeat> heartbeat_;  // uses stub_
 
-  absl::Duration heard_at_;    // of the server, on SteadyClock
-  uint32_t failed_tries_ = 0;  // since then
+  absl::Duration heard_at_;                                  // of the server, on SteadyClock
+  uint32_t failed_tries_ = 0;                                // since then
   absl::Duration id_held_since_ = absl::InfiniteDuration();  // by another process, as Join says
   uint64_t up_payload_bytes_ = 0;
   uint64_t up_wire_bytes_ = 0;
