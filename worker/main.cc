@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // gradwire-worker: trains a server's job on this machine's data.
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -192,4 +193,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace gradwire
 
-int main(int argc, char** argv) { return gradwire::Main(argc, argv); }
+int main(int argc, char** argv) {
+  mallopt(M_ARENA_MAX, 2);  // gRPC's threads come and go: their arenas would keep what was freed
+  return gradwire::Main(argc, argv);
+}

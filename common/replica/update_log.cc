@@ -32,7 +32,7 @@ absl::Status UpdateLog::Append(std::shared_ptr<const Record> record) {
   MutexLock lock(&mu_);
   cached_bytes_ += record->bytes;
   cached_.push_back(std::move(record));
-  while (cached_.size() > 1 && cached_bytes_ > max_cached_bytes_) {
+  while (cached_.size() > 1 && (cached_bytes_ > max_cached_bytes_ || cached_.size() > kMaxCached)) {
     cached_bytes_ -= cached_.front()->bytes;
     cached_.pop_front();
   }

@@ -40,8 +40,10 @@ class LogStore;
 // for Append and TrimBelow, which want one caller.
 class UpdateLog {
  public:
-  // Keeps the newest records in memory, as many as have `max_cached_bytes` together.  `store` must
-  // outlive it.
+  static constexpr size_t kMaxCached = 1000;  // records
+
+  // Keeps the newest records in memory, up to kMaxCached that have `max_cached_bytes` together.
+  // `store` must outlive it.
   UpdateLog(LogStore* store, size_t max_cached_bytes)
       : store_(store), max_cached_bytes_(max_cached_bytes) {}
 

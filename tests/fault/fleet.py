@@ -108,7 +108,7 @@ class Fleet:
     def version(self):
         """The newest step that any worker is known to have sent."""
         for name in self.names:
-            self.seen_version = max(self.seen_version, _last_step(self.path(name + ".metrics")))
+            self.seen_version = max(self.seen_version, last_step(self.path(name + ".metrics")))
         return self.seen_version
 
     def wait_for(self, condition, what, seconds=PATIENCE):
@@ -164,7 +164,7 @@ class Fleet:
         return len(re.findall(r"is out at step", self.logged(SERVER)))
 
 
-def _last_step(path):
+def last_step(path):
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
