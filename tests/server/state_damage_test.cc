@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/history.h"
+#include "tests/common/base/sanitized.h"
 #include "tests/common/replica/crashing_file_system.h"
 #include "tests/common/replica/test_records.h"
 #include "tests/server/fake_cluster.h"
@@ -14,7 +15,8 @@ namespace gradwire {
 namespace {
 
 constexpr uint64_t kSteps = 9;
-constexpr size_t kEveryBitOf = 400;  // bytes at a file's beginning; of the rest every 64th bit
+// Bytes at a file's beginning; of the rest every 64th bit.
+constexpr size_t kEveryBitOf = kSanitized ? 80 : 400;
 
 struct Living {
   uint64_t hash = 0;
