@@ -32,6 +32,7 @@ class SavedStateTest : public testing::Test {
     server_->trains = {[this](TrainStreamPair* stream) { return Serve(stream); }};
     server_->Start();
     last_ = LastUpdate(2);
+    MutexLock lock(&mu_);
     sent_.clear();
   }
   void SaveState(uint64_t version) {

@@ -189,7 +189,10 @@ TEST_F(SavedStateTest, AJobWithoutAResidualNeedsNoFiles) {
   Finish(session->get(), *turn);
   v1::TrainRequest want;
   ASSERT_TRUE(want.ParseFromString(history_->open_payload()[0]));
-  EXPECT_EQ(sent_[0].gradient().blocks(0).payload(), want.gradient().blocks(0).payload());
+  {
+    MutexLock lock(&mu_);
+    EXPECT_EQ(sent_[0].gradient().blocks(0).payload(), want.gradient().blocks(0).payload());
+  }
   session->reset();
   EXPECT_THAT(SavedVersions(), IsEmpty());
 }
