@@ -26,7 +26,7 @@ std::string CutText(const LogCut& cut) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<History>> History::Open(std::shared_ptr<const Job> job,
+absl::StatusOr<std::unique_ptr<History>> History::Open(const std::shared_ptr<const Job>& job,
                                                        HistoryOptions options) {
   const absl::Duration begin = SteadyClock().Now();
   FileSystem* const files = options.files;

@@ -34,7 +34,7 @@ class History {
  public:
   // Claims the state directory and recovers what is in it.  FailedPrecondition, DataLoss and so on
   // name the file and the remedy.
-  static absl::StatusOr<std::unique_ptr<History>> Open(std::shared_ptr<const Job> job,
+  static absl::StatusOr<std::unique_ptr<History>> Open(const std::shared_ptr<const Job>& job,
                                                        HistoryOptions options);
 
   // Appends the record, whose header is `header` and which the state has made; applies it, and

@@ -103,7 +103,7 @@ class Watcher {
 
 }  // namespace
 
-absl::Status Watch(WatchOptions options) {
+absl::Status Watch(const WatchOptions& options) {
   if (options.every == 0) {
     return absl::InvalidArgumentError("--every is 0: it is at least 1, in versions");
   }

@@ -22,6 +22,6 @@ struct WatchOptions {
 // Until the job has ended: then one more evaluation, where there was none of the last version, and
 // the line that workers end with.  Errors are the observer's and the trainer's; Aborted when the
 // output cannot be written.
-absl::Status Watch(WatchOptions options);
+absl::Status Watch(const WatchOptions& options);
 
 }  // namespace gradwire
