@@ -137,6 +137,7 @@ absl::StatusOr<v1::JoinResponse> Coordinator::JoinLocked(const v1::JoinRequest& 
 void Coordinator::AnswerSaved(const v1::JoinRequest& request, WorkerEntry* worker,
                               v1::JoinResponse* response) const {
   const uint64_t oldest = log_.range().oldest;
+  worker->saved_version.reset();  // what it had once, and no longer has, holds back no log
   for (const v1::Point& saved : request.saved()) {
     const uint64_t version = saved.version();
     worker->saved_version = std::min(worker->saved_version.value_or(version), version);

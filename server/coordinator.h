@@ -184,6 +184,7 @@ class Coordinator {
   std::shared_ptr<const Record> pending_ ABSL_GUARDED_BY(mu_);
   v1::Header pending_header_ ABSL_GUARDED_BY(mu_);
   bool final_saved_ ABSL_GUARDED_BY(mu_) = false;
+  bool final_refused_ ABSL_GUARDED_BY(mu_) = false;  // by a full disk, and said
   std::vector<Departure> departures_ ABSL_GUARDED_BY(mu_);
   v1::Evaluation evaluation_ ABSL_GUARDED_BY(mu_);
   double loss_ ABSL_GUARDED_BY(mu_) = 0;

@@ -162,7 +162,7 @@ void Coordinator::TryCommit(Effects* effects) {
   recent_updates_.push_back(last_update_);
   if (recent_updates_.size() > kRecentUpdates) recent_updates_.pop_front();
   if (pending_header_.finished()) {
-    LogInfo(absl::StrCat("all ", history_->replica().version(), " steps are done"));
+    LogInfo(absl::StrCat("version ", history_->replica().version(), " is the last"));
     phase_ = Phase::kFinishing;
     SaveFinal(effects);
   } else {
@@ -177,7 +177,11 @@ void Coordinator::SaveFinal(Effects* effects) {
   if (status.ok()) status = history_->SaveSnapshot();
   if (status.ok()) final_saved_ = true;
   if (absl::IsResourceExhausted(status)) {
-    LogError(absl::StrCat("the final model cannot be saved yet: ", status.message()));
+    if (!final_refused_) {
+      LogError(absl::StrCat("the final model cannot be saved yet: ", status.message(),
+                            "; it is tried until there is room"));
+    }
+    final_refused_ = true;
   } else if (!status.ok()) {
     Fail(status, effects);
   }

@@ -49,7 +49,7 @@ absl::StatusOr<std::unique_ptr<History>> History::Open(const std::shared_ptr<con
                             Recover(job, history->store_.get(), history->snapshots_.get()));
   history->replica_ = std::move(recovered.replica);
   history->state_ = std::move(recovered.state);
-  history->recovered_records_ = recovered.records;
+  history->bytes_since_snapshot_ = recovered.bytes;
   if (history->replica_->started()) {
     history->NoteHash();
     LogInfo(absl::StrCat(

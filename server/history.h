@@ -60,7 +60,6 @@ class History {
   const UpdateLog& log() const { return log_; }
   const Replica& replica() const { return *replica_; }
   const Snapshots& snapshots() const { return *snapshots_; }
-  uint64_t recovered_records() const { return recovered_records_; }
 
   // The replica's hash, when its version is one at which replicas are compared.
   const uint64_t* comparable_hash() const { return has_hash_ ? &hash_ : nullptr; }
@@ -82,7 +81,6 @@ class History {
   std::unique_ptr<Snapshots> snapshots_;
   std::unique_ptr<Replica> replica_;
   std::unique_ptr<ServerState> state_;
-  uint64_t recovered_records_ = 0;
   bool has_hash_ = false;
   uint64_t hash_ = 0;
   size_t bytes_since_snapshot_ = 0;

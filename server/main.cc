@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -105,7 +104,10 @@ absl::Status Run(const sigset_t& signals) {
   options.listen = absl::GetFlag(FLAGS_listen);
   options.history.state_dir = absl::GetFlag(FLAGS_state_dir);
   options.history.log_retain = absl::GetFlag(FLAGS_log_retain);
-  options.history.snapshots_kept = std::max<uint32_t>(1, absl::GetFlag(FLAGS_snapshots));
+  options.history.snapshots_kept = absl::GetFlag(FLAGS_snapshots);
+  if (options.history.snapshots_kept == 0) {
+    return absl::InvalidArgumentError("--snapshots=0: at least 1 is kept, to start from");
+  }
   GRADWIRE_ASSIGN_OR_RETURN(options.history.fsync, ParseFsyncPolicy(absl::GetFlag(FLAGS_fsync)));
   std::string temporary;
   if (options.history.state_dir.empty()) {

@@ -98,6 +98,7 @@ absl::StatusOr<Recovered> Recover(const std::shared_ptr<const Job>& job, LogStor
     }
     recovered.state->Applied(*replica);
     ++recovered.records;
+    recovered.bytes += record->bytes + record->server_part.size();
   }
   return recovered;
 }

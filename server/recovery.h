@@ -19,6 +19,7 @@ struct Recovered {
   std::unique_ptr<ServerState> state;
   uint64_t from = 0;     // the snapshot's version; 0: from the seed
   uint64_t records = 0;  // replayed
+  size_t bytes = 0;      // of these
 };
 
 // Damaged snapshots are said and passed over.  A log that ends before the snapshot begins anew

@@ -78,5 +78,35 @@ class OperateTest(unittest.TestCase):
         self.assertIn(path, export.stderr)
 
 
+class WhenDoneTest(unittest.TestCase):
+    def test_a_server_that_serves_answers_with_the_final_model_until_sigterm(self):
+        job = job_text(saddle(dimension=100, start=0.5, gamma=0.1), steps=20)
+        with Cluster(job, ["--when_done=serve"]) as cluster:
+            cluster.start(1)
+            self.assertEqual(cluster.workers["worker-0"].wait(), 0)
+            final = cluster.workers["worker-0"].final_hash()
+            for _ in range(2):  # the second time it is started on the finished directory
+                late = cluster.start_worker("late")
+                self.assertEqual(late.wait(20), 0, late.tail())
+                self.assertEqual(late.final_hash(), final)
+                model = cluster.path("model.safetensors")
+                export = run_program(
+                    "gradwire", "export", f"--server={cluster.address}", f"--out={model}"
+                )
+                self.assertEqual(export.returncode, 0, export.stderr)
+                self.assertTrue(cluster.server.running())
+                cluster.server.signal(signal.SIGTERM)
+                self.assertEqual(cluster.server.wait(20), 0, cluster.server.tail())
+                cluster.start_server()
+                cluster.wait_for_address()
+
+    def test_neither_exit_nor_serve_is_refused(self):
+        with Cluster(JOB) as cluster:
+            for flag in ("--when_done=stay", "--snapshots=0"):
+                server = cluster.start_server(flag)
+                self.assertEqual(server.wait(20), 2)
+                self.assertIn(flag, server.err)
+
+
 if __name__ == "__main__":
     unittest.main()

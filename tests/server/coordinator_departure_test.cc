@@ -215,5 +215,28 @@ TEST(DepartureTest, AWorkerWhoseOwnBlocksNoLongerWaitIsReadThoughOthersFillTheLi
   EXPECT_GT(w[1].stream->wakes(), wakes);
 }
 
+TEST(CoordinatorTest, ATrainerThatHangsWhileItsHeartbeatsComeIsLostByName) {
+  FakeCluster cluster(JobOf(2, "step_timeout_seconds: 5"));
+  const auto workers = cluster.EnterAll(2);
+  ASSERT_TRUE(cluster.Push(workers[0], Filled(1)).ok());
+  const auto beat = [&](const FakeWorker& worker, double age) {
+    v1::HeartbeatRequest request;
+    request.set_worker_id(worker.id);
+    request.set_incarnation(worker.lease.incarnation());
+    request.set_progress_age_seconds(age);
+    ASSERT_TRUE(cluster.coordinator->Heartbeat(request).ok());
+  };
+  beat(workers[0], 0);
+  beat(workers[1], 4.9);
+  cluster.coordinator->Tick();
+  EXPECT_EQ(cluster.version(), 0u);
+  beat(workers[1], 5.1);
+  cluster.coordinator->Tick();
+  EXPECT_EQ(cluster.version(), 1u);  // the others go on
+  EXPECT_EQ(cluster.StatusOf("w1").state(), "lost");
+  EXPECT_THAT(cluster.StatusOf("w1").note(), HasSubstr("membership.step_timeout_seconds"));
+  EXPECT_EQ(workers[1].stream->closed()->code(), absl::StatusCode::kAborted);
+}
+
 }  // namespace
 }  // namespace gradwire

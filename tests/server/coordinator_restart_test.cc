@@ -174,6 +174,31 @@ TEST(CoordinatorRestartTest, AFullDiskPausesTheTrainingUntilThereIsRoom) {
   EXPECT_EQ(cluster.replica().Hash(), reference.replica().Hash());
 }
 
+TEST(CoordinatorRestartTest, AStateThatAWorkerNoLongerHasHoldsBackNoLog) {
+  CrashingFileSystem disk;
+  RealCluster cluster(JobText("membership { workers: 1 } snapshot_every: 5"), 1, On(&disk));
+  v1::JoinRequest request;
+  request.set_worker_id("other");
+  request.set_session(1);
+  request.set_apply_revision(kApplyRevision);
+  request.add_saved()->set_version(1);
+  ASSERT_TRUE(cluster.cluster.coordinator->Join(request, "peer").ok());
+  const auto train = [&](int steps) {
+    for (int i = 0; i < steps; ++i) {
+      cluster.Step(Gradient);
+      const uint64_t version = cluster.cluster.version();
+      if (version % 5 == 0) WaitForSnapshot(cluster.cluster.coordinator->snapshots(), version);
+      cluster.cluster.coordinator->Tick();
+    }
+  };
+  train(20);
+  EXPECT_EQ(cluster.cluster.coordinator->log().range().oldest, 0u);
+  request.clear_saved();
+  ASSERT_TRUE(cluster.cluster.coordinator->Join(request, "peer").ok());
+  train(20);
+  EXPECT_GT(cluster.cluster.coordinator->log().range().oldest, 20u);
+}
+
 TEST(CoordinatorRestartTest, AFixedMemberIsWaitedForAndItsRankIsItsOwn) {
   CrashingFileSystem disk;
   RealCluster cluster(JobText("membership { workers: 2 mode: FIXED lost_timeout_seconds: 30 }"), 2,

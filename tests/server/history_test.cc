@@ -141,6 +141,21 @@ TEST(HistoryTest, TheLogStaysWithinItsBoundAndKeepsTheSnapshotsOwnRecord) {
   EXPECT_GT((*history)->log().range().oldest, 100u);
 }
 
+// A server that is killed again and again must not grow its log for ever.
+TEST(HistoryTest, WhatAnEarlierProcessHasWrittenCountsForTheNextSnapshot) {
+  const auto job = HistoryJob("codec: 'identity' snapshot_every: 100000");
+  const std::string folder = TestFolder();
+  for (int life = 0; life < 10; ++life) {
+    const auto history = OpenHistory(job, folder, 5000);
+    ASSERT_TRUE(history.ok()) << history.status();
+    for (int step = 0; step < 3; ++step) ASSERT_TRUE(CommitNext(history->get()).ok());
+    (*history)->WaitForSnapshot();
+  }
+  const auto history = OpenHistory(job, folder, 5000);
+  ASSERT_TRUE(history.ok());
+  EXPECT_GE((*history)->snapshots().versions().size(), 2u);  // 30 records of about 450 bytes
+}
+
 TEST(HistoryTest, TheLogReachesBackToTheOldestSavedState) {
   const auto job = HistoryJob("codec: 'identity' snapshot_every: 10");
   const auto history = OpenHistory(job);
