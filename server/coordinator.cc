@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/replica/point.h"
 #include "common/rpc/limits.h"
 
 namespace gradwire {
@@ -160,14 +161,7 @@ bool Coordinator::OnLog(const v1::Point& point) const {
          AsView(snapshot->chain_hash) == point.chain_hash();
 }
 
-v1::Point Coordinator::NewestPoint() const {
-  v1::Point point;
-  const Replica& replica = history_->replica();
-  if (!replica.started()) return point;
-  point.set_version(replica.version());
-  point.set_chain_hash(std::string(AsView(replica.chain_hash())));
-  return point;
-}
+v1::Point Coordinator::NewestPoint() const { return PointAt(history_->replica()); }
 
 absl::Status Coordinator::Heartbeat(const v1::HeartbeatRequest& request) {
   MutexLock lock(&mu_);

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "common/replica/point.h"
 #include "common/rpc/status.h"
 #include "server/model_stream.h"
 
@@ -56,8 +57,7 @@ grpc::ServerWriteReactor<v1::GetModelResponse>* ParameterService::GetModel(
   }
   absl::StatusOr<std::string> bytes = coordinator_->snapshots().Read(*file, request->with_state());
   if (!bytes.ok()) return new ModelAnswer(ToGrpc(bytes.status()));
-  first.mutable_point()->set_version(file->version);
-  first.mutable_point()->set_chain_hash(std::string(AsView(file->chain_hash)));
+  *first.mutable_point() = MakePoint(file->version, file->chain_hash);
   return new ModelStream(std::move(first), *std::move(bytes));
 }
 

@@ -24,12 +24,6 @@ constexpr char kManifest[] = ".manifest";
 constexpr char kSnapshot[] = ".safetensors";
 constexpr char kServer[] = ".server";
 
-// Header and alignment beside the values of parameters and state.
-size_t MaxSnapshotBytes(const Job& job) {
-  const size_t vectors = 1 + job.state_vectors().size();
-  return vectors * job.layout.dimension() * sizeof(float) + (size_t{64} << 20);
-}
-
 void RemoveOrWarn(FileSystem* files, const std::string& path) {
   const absl::Status status = files->Remove(path);
   if (!status.ok() && !absl::IsNotFound(status)) LogWarning(status.message());

@@ -88,6 +88,11 @@ std::string EncodeSnapshotHead(const Job& job, const SnapshotPoint& point, bool 
   return bytes;
 }
 
+size_t MaxSnapshotBytes(const Job& job) {
+  constexpr size_t kMaxHeader = size_t{64} << 20;
+  return SnapshotTensors(job, /*with_state=*/true).back().end + kMaxHeader;
+}
+
 SnapshotPoint PointOf(const Replica& replica) {
   return {.version = replica.version(),
           .chain_hash = replica.chain_hash(),

@@ -44,6 +44,9 @@ std::string EncodeSnapshotHead(const Job& job, const SnapshotPoint& point, bool 
 // The whole file's bytes.  The replica has started.
 std::string EncodeSnapshot(const Replica& replica, bool with_state);
 
+// The longest file of a job: its values, and room for the header.
+size_t MaxSnapshotBytes(const Job& job);
+
 // Any byte string is decoded in full or refused with InvalidArgument (DataLoss for a cut
 // file).  Tensors, order and schema hash must be the job's, every parameter finite and no state NaN
 // (a sum of squares may have become infinite); a snapshot without state is refused when the

@@ -16,7 +16,7 @@ class Backoff {
   static constexpr absl::Duration kFirst = absl::Milliseconds(100);
   static constexpr absl::Duration kMax = absl::Seconds(5);
 
-  explicit Backoff(uint64_t seed) : random_(seed) {}
+  Backoff() : random_(std::random_device{}()) {}
 
   // Uniform in [delay/2, delay], where delay doubles from kFirst to kMax.
   absl::Duration Next() {

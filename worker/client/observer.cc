@@ -4,16 +4,13 @@
 
 #include <grpcpp/client_context.h>
 
-#include <algorithm>
-#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
-#include "common/replica/snapshot.h"
+#include "common/replica/point.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/limits.h"
 #include "common/rpc/status.h"
@@ -26,15 +23,7 @@ namespace {
 
 constexpr absl::Duration kWait = absl::Milliseconds(100);  // until the stop flag is looked at
 constexpr absl::Duration kSilence = absl::Seconds(10);     // after it the server is asked
-constexpr double kSlowestLink = 1e6;  // bytes a second that a snapshot is given
-constexpr uint32_t kMaxResyncs = 5;   // without a record between them
-
-absl::Duration Now() { return SteadyClock().Now(); }
-
-uint64_t RandomNumber() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
-}
+constexpr uint32_t kMaxResyncs = 5;                        // without a record between them
 
 // Of proto/README.md "Errors" those that time may mend.  CANCELLED, INTERNAL and UNKNOWN are what
 // gRPC makes of a connection that was cut.
@@ -58,8 +47,7 @@ bool IsWorthARetry(const absl::Status& error) {
 Observer::Observer(ObserverOptions options)
     : options_(std::move(options)),
       stub_(std::make_unique<ServerStub>(options_.server)),
-      backoff_(RandomNumber()),
-      heard_at_(Now()) {}
+      patience_(options_.server, options_.give_up_after, options_.stop, stub_.get()) {}
 
 Observer::~Observer() { CloseStream().IgnoreError(); }
 
@@ -72,7 +60,7 @@ absl::StatusOr<std::unique_ptr<Observer>> Observer::Connect(ObserverOptions opti
 }
 
 absl::StatusOr<bool> Observer::Next() {
-  heard_at_ = Now();  // the time since the last version was the caller's
+  patience_.Pardon();  // the time since the last version was the caller's
   while (!moved_ && !Ended()) GRADWIRE_RETURN_IF_ERROR(PumpOrRetry());
   return std::exchange(moved_, false);
 }
@@ -98,7 +86,7 @@ absl::Status Observer::Pump() {
       return Handle(std::move(response));
     case ClientStream::Read::kTimeout:
       // A job may wait for its workers for long: only a server that does not answer is gone.
-      return Now() - heard_at_ < kSilence ? absl::OkStatus() : AskForJob();
+      return patience_.silence() < kSilence ? absl::OkStatus() : AskForJob();
     case ClientStream::Read::kEnded:
       break;
   }
@@ -110,29 +98,12 @@ absl::Status Observer::Pump() {
 absl::Status Observer::Retry(const absl::Status& error) {
   CloseStream().IgnoreError();
   if (stopped_) {
-    return {error.code(), absl::StrCat("server at ", options_.server, ": the job has ended, but ",
-                                       "its last updates, after version ", replica().version(),
-                                       ", cannot be read any more: ", error.message())};
+    return patience_.Final(
+        {error.code(),
+         absl::StrCat("the job has ended, but its last updates, after version ",
+                      replica().version(), ", cannot be read any more: ", error.message())});
   }
-  if (!IsWorthARetry(error)) {
-    return {error.code(), absl::StrCat("server at ", options_.server, ": ", error.message())};
-  }
-  ++failed_tries_;
-  const absl::Duration silent = Now() - heard_at_;
-  if (silent >= options_.give_up_after) {
-    return absl::UnavailableError(
-        absl::StrCat("gave up on the server at ", options_.server, " after ",
-                     absl::FormatDuration(absl::Trunc(silent, absl::Milliseconds(100))), " and ",
-                     failed_tries_, " tries; the last error: ", error.message()));
-  }
-  if (failed_tries_ == 1) {
-    LogWarning(absl::StrCat("server at ", options_.server, ": ", error.message(),
-                            "; trying again for ", absl::FormatDuration(options_.give_up_after)));
-  }
-  const StopFlag never;
-  stub_->WaitToRetry(std::min(backoff_.Next(), options_.give_up_after - silent),
-                     options_.stop != nullptr ? *options_.stop : never);
-  return absl::OkStatus();
+  return IsWorthARetry(error) ? patience_.WaitAfter(error) : patience_.Final(error);
 }
 
 // Later again, to hear whether the server lives.  That it still has the same job is what Hello
@@ -143,7 +114,7 @@ absl::Status Observer::AskForJob() {
   context.set_deadline(absl::ToChronoTime(absl::Now() + kCallDeadline));
   v1::GetStatusResponse status;
   GRADWIRE_RETURN_IF_ERROR(FromGrpc(stub->GetStatus(&context, v1::GetStatusRequest(), &status)));
-  Heard();
+  patience_.Heard();
   if (job_ != nullptr) return absl::OkStatus();
   GRADWIRE_ASSIGN_OR_RETURN(std::shared_ptr<const Job> job,
                             MakeJob(std::move(*status.mutable_job())));
@@ -161,19 +132,15 @@ absl::Status Observer::AskForJob() {
 
 // The newest.  Where there is none, the log reaches back to the seed.
 absl::Status Observer::TakeSnapshot() {
-  const size_t vectors = 1 + job_->state_vectors().size();
-  const auto bytes = static_cast<double>(vectors * job_->layout.dimension() * sizeof(float));
-  const absl::StatusOr<ServerStub::Model> model =
-      stub_->GetModel(*job_, 0, options_.give_up_after + absl::Seconds(bytes / kSlowestLink));
-  if (absl::IsNotFound(model.status())) {
+  absl::StatusOr<Replica::Contents> contents = stub_->GetModel(*job_, 0, options_.give_up_after);
+  if (absl::IsNotFound(contents.status())) {
     follower_->Restart();
   } else {
-    GRADWIRE_RETURN_IF_ERROR(model.status());
-    GRADWIRE_ASSIGN_OR_RETURN(Replica::Contents contents, DecodeSnapshot(*job_, model->bytes));
-    GRADWIRE_RETURN_IF_ERROR(follower_->Load(std::move(contents)));
+    GRADWIRE_RETURN_IF_ERROR(contents.status());
+    GRADWIRE_RETURN_IF_ERROR(follower_->Load(*std::move(contents)));
     moved_ = true;
   }
-  Heard();
+  patience_.Heard();
   needs_snapshot_ = false;
   return absl::OkStatus();
 }
@@ -186,10 +153,7 @@ void Observer::OpenStream() {
   hello->set_worker_id(options_.name);
   hello->set_follower(true);
   hello->set_schema_hash(job_->schema_hash);
-  if (replica().started()) {
-    hello->mutable_at()->set_version(replica().version());
-    hello->mutable_at()->set_chain_hash(std::string(AsView(replica().chain_hash())));
-  }
+  if (replica().started()) *hello->mutable_at() = PointAt(replica());
   stream_->Send(request);  // when that fails, the stream has ended: Pump meets it
 }
 
@@ -202,7 +166,7 @@ absl::Status Observer::CloseStream() {
 }
 
 absl::Status Observer::Handle(v1::TrainResponse response) {
-  Heard();
+  patience_.Heard();
   if (response.has_update_part()) {
     GRADWIRE_ASSIGN_OR_RETURN(const bool applied,
                               follower_->Take(std::move(*response.mutable_update_part())));
@@ -228,12 +192,6 @@ absl::Status Observer::Resync(const std::string& reason) {
   }
   needs_snapshot_ = true;
   return absl::OkStatus();
-}
-
-void Observer::Heard() {
-  heard_at_ = Now();
-  failed_tries_ = 0;
-  backoff_.Reset();
 }
 
 }  // namespace gradwire

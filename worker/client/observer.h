@@ -16,8 +16,8 @@
 #include "common/replica/job.h"
 #include "common/replica/replica.h"
 #include "gradwire/v1/service.pb.h"
-#include "worker/client/backoff.h"
 #include "worker/client/follower.h"
+#include "worker/client/patience.h"
 #include "worker/client/stop_flag.h"
 
 namespace gradwire {
@@ -63,12 +63,11 @@ class Observer {
   absl::Status CloseStream();
   absl::Status Handle(v1::TrainResponse response);
   absl::Status Resync(const std::string& reason);
-  void Heard();
   bool Ended() const;
 
   const ObserverOptions options_;
   const std::unique_ptr<ServerStub> stub_;
-  Backoff backoff_;
+  Patience patience_;               // uses stub_
   std::shared_ptr<const Job> job_;  // null until the server has told it
   std::unique_ptr<Follower> follower_;
   std::shared_ptr<ClientStream> stream_;
@@ -76,8 +75,6 @@ class Observer {
   bool stopped_ = false;  // the server says that the job has ended
   bool moved_ = false;    // replica() is not what Next has last shown
   uint32_t resyncs_ = 0;  // since the last record
-  absl::Duration heard_at_;
-  uint32_t failed_tries_ = 0;  // since then
 };
 
 }  // namespace gradwire

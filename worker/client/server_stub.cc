@@ -8,27 +8,27 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/clock.h"
+#include "common/replica/snapshot.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/status.h"
 
 namespace gradwire {
 namespace {
 
-// Of a snapshot, beside its tensors: names, shapes, the job.
-constexpr uint64_t kMaxSnapshotHeaderBytes = uint64_t{64} << 20;
-
-uint64_t MaxSnapshotBytes(const Job& job) {
-  const uint64_t vectors = 1 + job.state_vectors().size();
-  return vectors * job.layout.dimension() * sizeof(float) + kMaxSnapshotHeaderBytes;
-}
+constexpr double kSlowestLink = 1e6;  // bytes a second that a snapshot is given
 
 void SetDeadline(absl::Duration deadline, grpc::ClientContext* context) {
   context->set_deadline(absl::ToChronoTime(absl::Now() + deadline));
 }
 
+struct Model {
+  v1::Point point;
+  std::string bytes;  // a safetensors file
+};
+
 // Reads all chunks.  False when they are not what the first message announced.
 bool ReadChunks(uint64_t max_bytes, grpc::ClientReader<v1::GetModelResponse>* reader,
-                ServerStub::Model* model) {
+                Model* model) {
   v1::GetModelResponse response;
   uint64_t total = 0;
   for (bool first = true; reader->Read(&response); first = false) {
@@ -75,16 +75,18 @@ absl::StatusOr<v1::HeartbeatResponse> ServerStub::Heartbeat(const v1::HeartbeatR
   return response;
 }
 
-absl::StatusOr<ServerStub::Model> ServerStub::GetModel(const Job& job, uint64_t at_version,
-                                                       absl::Duration deadline) {
+absl::StatusOr<Replica::Contents> ServerStub::GetModel(const Job& job, uint64_t at_version,
+                                                       absl::Duration patience) {
+  const uint64_t max_bytes = MaxSnapshotBytes(job);
   grpc::ClientContext context;
-  SetDeadline(deadline, &context);
+  const size_t values = (1 + job.state_vectors().size()) * job.layout.dimension();
+  const auto bytes = static_cast<double>(values * sizeof(float));
+  SetDeadline(patience + absl::Seconds(bytes / kSlowestLink), &context);
   v1::GetModelRequest request;
   request.set_at_version(at_version);
   request.set_with_state(true);
   const auto reader = stub_->GetModel(&context, request);
   Model model;
-  const uint64_t max_bytes = MaxSnapshotBytes(job);
   const bool whole = ReadChunks(max_bytes, reader.get(), &model);
   if (!whole) context.TryCancel();
   const grpc::Status status = reader->Finish();
@@ -94,7 +96,7 @@ absl::StatusOr<ServerStub::Model> ServerStub::GetModel(const Job& job, uint64_t 
         "the snapshot of version ", model.point.version(), " came with ", model.bytes.size(),
         " bytes and then not what was announced; this job's snapshots have at most ", max_bytes));
   }
-  return model;
+  return DecodeSnapshot(job, model.bytes);
 }
 
 // Not a sleep while the connection is down: gRPC connects only while a thread waits in it, and

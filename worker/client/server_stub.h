@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/replica/job.h"
+#include "common/replica/replica.h"
 #include "gradwire/v1/service.grpc.pb.h"
 #include "worker/client/stop_flag.h"
 
@@ -32,13 +33,12 @@ class ServerStub {
   absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::HeartbeatRequest& request,
                                                   grpc::ClientContext* context);
 
-  struct Model {
-    v1::Point point;
-    std::string bytes;  // a safetensors file
-  };
-  // The newest snapshot at or below a version (0: of all), with optimizer state.  NotFound: there
-  // is none.  DataLoss: it has another size than it said, or than the job's model can have.
-  absl::StatusOr<Model> GetModel(const Job& job, uint64_t at_version, absl::Duration deadline);
+  // The newest snapshot at or below `at_version` (0: of all), with optimizer state.  Waits for
+  // `patience` and the time that a slow link takes.  NotFound: there is none.  DataLoss: it has
+  // another size than it said, or than the job's model can have; InvalidArgument: it is another
+  // job's.
+  absl::StatusOr<Replica::Contents> GetModel(const Job& job, uint64_t at_version,
+                                             absl::Duration patience);
 
   // Waits for `delay`, or until a connection that was down is up again, or until the stop is
   // requested.

@@ -9,6 +9,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/replica/point.h"
 #include "common/rpc/limits.h"
 #include "worker/client/client_stream.h"
 #include "worker/client/heartbeat.h"
@@ -69,7 +70,7 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Connect(SessionOptions options
 }
 
 absl::StatusOr<Turn> Session::NextTurn() {
-  heard_at_ = Now();  // the time since the last turn was spent on the gradient
+  patience_.Pardon();  // the time since the last turn was spent on the gradient
   while (!finished_) {
     GRADWIRE_RETURN_IF_ERROR(CheckStop());
     if (TurnIsDue() && !TurnMayBeVoid()) break;
@@ -132,7 +133,7 @@ absl::Status Session::Leave(absl::string_view reason,
   request.set_worker_id(options_.worker_id);
   request.set_incarnation(self_.incarnation);
   request.set_reason(std::string(reason.substr(0, kMaxTextBytes)));
-  *request.mutable_at() = Here();
+  *request.mutable_at() = PointAt(follower_->replica());
   request.set_parameters_hash(ParametersHash());
   if (evaluation.has_value()) *request.mutable_evaluation() = *evaluation;
   // Who goes before the end goes at once; at the end the server's hash is worth waiting for.
@@ -141,7 +142,7 @@ absl::Status Session::Leave(absl::string_view reason,
   const absl::Duration end = Now() + tries;
   absl::Status status = LeaveOnce(request);
   while (ReactionTo(status) == Reaction::kRetry && Now() < end) {
-    stub_->WaitToRetry(backoff_.Next(), StopFlag());
+    stub_->WaitToRetry(patience_.NextDelay(), StopFlag());
     status = LeaveOnce(request);
   }
   v1::TrainResponse ignored;
@@ -228,33 +229,18 @@ absl::Status Session::Retry(const absl::Status& error) {
   if (absl::IsAlreadyExists(error)) id_held_since_ = std::min(id_held_since_, Now());
   const bool holder_may_go = absl::IsAlreadyExists(error) && Now() - id_held_since_ < kHolderGoes;
   if (reaction == Reaction::kGiveUp && !holder_may_go) {
-    return {error.code(), absl::StrCat("server at ", options_.server, ": ", error.message())};
+    return patience_.Final(error);
   }
   if (reaction == Reaction::kJoinAgain) {
     Rejoin();
   } else if (joined_ && !IsCaughtUp()) {
     JoinAnew();  // a server that came back may not have all that it promised
   }
-  ++failed_tries_;
-  const absl::Duration silent = Now() - heard_at_;
-  if (silent >= options_.give_up_after) {
-    return absl::UnavailableError(
-        absl::StrCat("gave up on the server at ", options_.server, " after ",
-                     absl::FormatDuration(absl::Trunc(silent, absl::Milliseconds(100))), " and ",
-                     failed_tries_, " tries; the last error: ", error.message()));
-  }
-  if (failed_tries_ == 1) {
-    LogWarning(absl::StrCat("server at ", options_.server, ": ", error.message(),
-                            "; trying again for ", absl::FormatDuration(options_.give_up_after)));
-  }
-  const absl::Duration delay = std::min(backoff_.Next(), options_.give_up_after - silent);
-  const StopFlag never;
-  stub_->WaitToRetry(delay, options_.stop != nullptr ? *options_.stop : never);
-  return absl::OkStatus();
+  return patience_.WaitAfter(error);
 }
 
 absl::Status Session::Handle(v1::TrainResponse response) {
-  Heard();
+  patience_.Heard();
   down_wire_bytes_ += response.ByteSizeLong() + kFrameHeaderBytes;
   if (response.has_update_part()) return TakeUpdatePart(std::move(*response.mutable_update_part()));
   const v1::Control& control = response.control();
@@ -297,15 +283,9 @@ absl::Status Session::Resync(const std::string& reason) {
 
 // A server whose connection lives but that no longer answers heartbeats is gone, too.
 absl::Status Session::CheckHeard() {
-  if (heartbeat_->last_answer() > heard_at_) Heard();
-  if (Now() - heard_at_ < options_.give_up_after) return absl::OkStatus();
+  if (heartbeat_->last_answer() > patience_.heard_at()) patience_.Heard();
+  if (patience_.silence() < options_.give_up_after) return absl::OkStatus();
   return absl::DeadlineExceededError("connected, but it answers no heartbeat");
-}
-
-void Session::Heard() {
-  heard_at_ = Now();
-  failed_tries_ = 0;
-  backoff_.Reset();
 }
 
 // The log may begin after the record that says "finished": then the snapshot was the end.
@@ -350,15 +330,6 @@ bool Session::TurnMayBeVoid() const {
   return !uplink_->remembers() || (MaySend() && version() > promised_.version());
 }
 
-v1::Point Session::Here() const {
-  v1::Point point;
-  const Replica& replica = follower_->replica();
-  if (!replica.started()) return point;
-  point.set_version(replica.version());
-  point.set_chain_hash(std::string(AsView(replica.chain_hash())));
-  return point;
-}
-
 bool Session::Send(const v1::TrainRequest& request) {
   if (stream_ == nullptr) return false;
   up_wire_bytes_ += request.ByteSizeLong() + kFrameHeaderBytes;
@@ -371,7 +342,7 @@ bool Session::Send(const v1::TrainRequest& request) {
 // A failed send is not reported: the stream has ended, and Pump meets that next.
 void Session::SendCaughtUp() {
   v1::TrainRequest request;
-  *request.mutable_caught_up()->mutable_at() = Here();
+  *request.mutable_caught_up()->mutable_at() = PointAt(follower_->replica());
   Send(request);
   caught_up_sent_ = true;
 }

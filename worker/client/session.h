@@ -21,8 +21,8 @@
 #include "common/replica/job.h"
 #include "gradwire/v1/gradient.pb.h"
 #include "gradwire/v1/service.pb.h"
-#include "worker/client/backoff.h"
 #include "worker/client/follower.h"
+#include "worker/client/patience.h"
 #include "worker/client/stop_flag.h"
 #include "worker/client/uplink.h"
 #include "worker/client/worker_state.h"
@@ -148,7 +148,6 @@ class Session {
   absl::Status CheckHeard();
   void SettleHeld();
   absl::Status LeaveOnce(const v1::LeaveRequest& request);
-  void Heard();
   void FinishIfOver();
   bool IsCaughtUp() const;
   const v1::Member* Named() const;  // this worker's id in the newest header; null: it is not there
@@ -157,14 +156,13 @@ class Session {
   bool TurnIsDue() const;      // and it has not been made; or it is to be made again
   bool TurnMayBeVoid() const;  // a record may close the step without this worker's payload
   Turn MakeTurn() const;
-  v1::Point Here() const;
   bool Send(const v1::TrainRequest& request);
   void SendCaughtUp();
   void SendHeld();
 
   const SessionOptions options_;
   const std::unique_ptr<ServerStub> stub_;
-  Backoff backoff_;
+  Patience patience_;  // uses stub_
 
   std::shared_ptr<const Job> job_;
   std::unique_ptr<Follower> follower_;
@@ -200,8 +198,6 @@ class Session {
   uint64_t streams_opened_ = 0;
   std::unique_ptr<Heartbeat> heartbeat_;  // uses stub_
 
-  absl::Duration heard_at_;                                  // of the server, on SteadyClock
-  uint32_t failed_tries_ = 0;                                // since then
   absl::Duration id_held_since_ = absl::InfiniteDuration();  // by another process, as Join says
   uint64_t up_payload_bytes_ = 0;
   uint64_t up_wire_bytes_ = 0;

@@ -5,10 +5,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
-#include "common/replica/snapshot.h"
+#include "common/replica/point.h"
 #include "worker/client/client_stream.h"
 #include "worker/client/heartbeat.h"
 #include "worker/client/server_stub.h"
@@ -19,7 +18,6 @@ namespace {
 
 constexpr double kDefaultLeaseSeconds = 10;
 constexpr double kMaxLeaseSeconds = 24 * 3600;
-constexpr double kSlowestLink = 1e6;  // bytes a second that a snapshot is given
 
 uint64_t RandomNumber() {
   std::random_device device;
@@ -37,9 +35,8 @@ absl::Duration LeaseOf(const v1::JoinResponse& response) {
 Session::Session(SessionOptions options)
     : options_(std::move(options)),
       stub_(std::make_unique<ServerStub>(options_.server)),
-      backoff_(RandomNumber()),
-      session_id_(RandomNumber()),
-      heard_at_(SteadyClock().Now()) {}
+      patience_(options_.server, options_.give_up_after, options_.stop, stub_.get()),
+      session_id_(RandomNumber()) {}
 
 Session::~Session() { CloseStream().IgnoreError(); }
 
@@ -108,14 +105,11 @@ absl::Status Session::TakeLease(const v1::JoinResponse& response) {
 
 // The newest snapshot at or below the version (0: of all).  False: there is none.
 absl::StatusOr<bool> Session::TakeSnapshot(uint64_t at_version) {
-  const size_t vectors = 1 + job_->state_vectors().size();
-  const double bytes = static_cast<double>(vectors * job_->layout.dimension() * sizeof(float));
-  const absl::StatusOr<ServerStub::Model> model = stub_->GetModel(
-      *job_, at_version, options_.give_up_after + absl::Seconds(bytes / kSlowestLink));
-  if (absl::IsNotFound(model.status())) return false;
-  GRADWIRE_RETURN_IF_ERROR(model.status());
-  GRADWIRE_ASSIGN_OR_RETURN(Replica::Contents contents, DecodeSnapshot(*job_, model->bytes));
-  GRADWIRE_RETURN_IF_ERROR(follower_->Load(std::move(contents)));
+  absl::StatusOr<Replica::Contents> contents =
+      stub_->GetModel(*job_, at_version, options_.give_up_after);
+  if (absl::IsNotFound(contents.status())) return false;
+  GRADWIRE_RETURN_IF_ERROR(contents.status());
+  GRADWIRE_RETURN_IF_ERROR(follower_->Load(*std::move(contents)));
   return true;
 }
 
@@ -129,7 +123,7 @@ absl::Status Session::OpenStream() {
   request.mutable_hello()->set_worker_id(options_.worker_id);
   request.mutable_hello()->set_incarnation(self_.incarnation);
   request.mutable_hello()->set_session(session_id_);
-  *request.mutable_hello()->mutable_at() = Here();
+  *request.mutable_hello()->mutable_at() = PointAt(follower_->replica());
   Send(request);
   if (IsCaughtUp()) SendCaughtUp();
   if (MaySend() && uplink_->held_step() == version() + 1) SendHeld();

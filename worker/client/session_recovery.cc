@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/replica/point.h"
 #include "worker/client/heartbeat.h"
 #include "worker/client/session.h"
 
@@ -28,9 +29,7 @@ absl::Status Session::OpenStore() {
 void Session::AddSavedPoints(v1::JoinRequest* request) const {
   if (store_ == nullptr) return;
   for (const WorkerStateStore::Point& saved : store_->points()) {
-    v1::Point* const point = request->add_saved();
-    point->set_version(saved.version);
-    point->set_chain_hash(std::string(AsView(saved.chain_hash)));
+    *request->add_saved() = MakePoint(saved.version, saved.chain_hash);
   }
 }
 
