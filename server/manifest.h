@@ -12,6 +12,8 @@
 
 namespace gradwire {
 
+inline constexpr size_t kMaxManifestBytes = 65536;
+
 struct Manifest {
   struct File {
     uint64_t bytes = 0;

@@ -21,7 +21,7 @@ absl::StatusOr<Recovered> FromSeed(const std::shared_ptr<const Job>& job) {
 }
 
 // The snapshot's record, where the log has it, must be the one the snapshot was taken at.
-absl::Status CheckOnLog(const Snapshots::Loaded& loaded, const LogStore& log) {
+absl::Status CheckOnLog(const LoadedSnapshot& loaded, const LogStore& log) {
   const uint64_t version = loaded.contents.version;
   const LogStore::Range range = log.range();
   if (range.empty || version < range.oldest || version > range.newest) return absl::OkStatus();
@@ -34,7 +34,7 @@ absl::Status CheckOnLog(const Snapshots::Loaded& loaded, const LogStore& log) {
 
 absl::StatusOr<Recovered> FromSnapshot(const std::shared_ptr<const Job>& job, const LogStore& log,
                                        const Snapshots& snapshots, uint64_t version) {
-  GRADWIRE_ASSIGN_OR_RETURN(Snapshots::Loaded loaded, snapshots.Load(version));
+  GRADWIRE_ASSIGN_OR_RETURN(LoadedSnapshot loaded, snapshots.Load(version));
   GRADWIRE_RETURN_IF_ERROR(CheckOnLog(loaded, log));
   GRADWIRE_ASSIGN_OR_RETURN(Recovered found, FromSeed(job));
   GRADWIRE_RETURN_IF_ERROR(

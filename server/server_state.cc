@@ -35,25 +35,24 @@ absl::Status ParseRecord(const Record& record, std::vector<v1::UpdatePart>* part
 }
 
 std::string KnownText(const std::map<std::string, ServerState::Known>& known) {
-  v1::Header header;  // a list of members, with a version each
+  v1::KnownMembers list;
   for (const auto& [id, entry] : known) {
-    v1::Member* member = header.add_members();
-    member->set_id(id);
-    member->set_rank(entry.rank);
-    member->set_incarnation(entry.incarnation);
-    header.add_used()->set_incarnation(entry.version);
+    v1::KnownMember* one = list.add_known();
+    one->mutable_member()->set_id(id);
+    one->mutable_member()->set_rank(entry.rank);
+    one->mutable_member()->set_incarnation(entry.incarnation);
+    one->set_version(entry.version);
   }
-  return header.SerializeAsString();
+  return list.SerializeAsString();
 }
 
 bool ReadKnown(const std::string& text, std::map<std::string, ServerState::Known>* known) {
-  v1::Header header;
-  if (!header.ParseFromString(text) || header.members_size() != header.used_size()) return false;
-  for (int i = 0; i < header.members_size(); ++i) {
-    const v1::Member& member = header.members(i);
-    (*known)[member.id()] = {.rank = member.rank(),
-                             .incarnation = member.incarnation(),
-                             .version = header.used(i).incarnation()};
+  v1::KnownMembers list;
+  if (!list.ParseFromString(text)) return false;
+  for (const v1::KnownMember& one : list.known()) {
+    (*known)[one.member().id()] = {.rank = one.member().rank(),
+                                   .incarnation = one.member().incarnation(),
+                                   .version = one.version()};
   }
   return true;
 }

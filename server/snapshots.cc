@@ -13,12 +13,10 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/replica/snapshot.h"
-#include "server/manifest.h"
 
 namespace gradwire {
 namespace {
 
-constexpr size_t kMaxManifestBytes = 65536;
 constexpr char kPartial[] = ".partial";
 constexpr char kManifest[] = ".manifest";
 constexpr char kSnapshot[] = ".safetensors";
@@ -38,8 +36,12 @@ Snapshots::Snapshots(Options options, std::shared_ptr<const Job> job)
 
 Snapshots::~Snapshots() { Wait(); }
 
+std::string SnapshotPath(const std::string& state_dir, uint64_t version, absl::string_view ending) {
+  return absl::StrFormat("%s/snapshots/%012d%s", state_dir, version, ending);
+}
+
 std::string Snapshots::PathOf(uint64_t version, absl::string_view ending) const {
-  return absl::StrFormat("%s/%012d%s", folder_, version, ending);
+  return SnapshotPath(options_.state_dir, version, ending);
 }
 
 absl::StatusOr<std::unique_ptr<Snapshots>> Snapshots::Open(Options options,
@@ -95,28 +97,35 @@ std::vector<uint64_t> Snapshots::versions() const {
   return versions;
 }
 
-absl::StatusOr<Snapshots::Loaded> Snapshots::Load(uint64_t version) const {
-  FileSystem* const files = options_.files;
-  GRADWIRE_ASSIGN_OR_RETURN(const std::string text,
-                            files->Read(PathOf(version, kManifest), kMaxManifestBytes));
-  GRADWIRE_ASSIGN_OR_RETURN(const Manifest manifest, DecodeManifest(text));
-  if (manifest.snapshot.bytes > MaxSnapshotBytes(*job_)) {
-    return absl::DataLossError(absl::StrCat(PathOf(version, kManifest), ": ",
-                                            manifest.snapshot.bytes,
-                                            " bytes are more than a snapshot of this job has"));
+absl::StatusOr<LoadedSnapshot> LoadSnapshot(FileSystem* files, const std::string& state_dir,
+                                            const Job& job, uint64_t version) {
+  const std::string manifest_path = SnapshotPath(state_dir, version, kManifest);
+  const std::string path = SnapshotPath(state_dir, version, kSnapshot);
+  const auto damaged = [](const std::string& file, absl::string_view reason) {
+    return absl::DataLossError(absl::StrCat(file, ": ", reason));
+  };
+  GRADWIRE_ASSIGN_OR_RETURN(const std::string text, files->Read(manifest_path, kMaxManifestBytes));
+  absl::StatusOr<Manifest> manifest = DecodeManifest(text);
+  if (!manifest.ok()) return damaged(manifest_path, manifest.status().message());
+  if (manifest->snapshot.bytes > MaxSnapshotBytes(job)) {
+    return damaged(manifest_path, absl::StrCat(manifest->snapshot.bytes,
+                                               " bytes are more than a snapshot of this job has"));
   }
   GRADWIRE_ASSIGN_OR_RETURN(const std::string bytes,
-                            ReadDescribed(files, PathOf(version, kSnapshot), manifest.snapshot));
-  Loaded loaded;
-  GRADWIRE_ASSIGN_OR_RETURN(loaded.contents, DecodeSnapshot(*job_, bytes));
-  if (loaded.contents.version != version || loaded.contents.chain_hash != manifest.chain_hash) {
-    return absl::DataLossError(absl::StrCat(PathOf(version, kSnapshot), ": of version ",
-                                            loaded.contents.version, ", its manifest is of ",
-                                            version));
+                            ReadDescribed(files, path, manifest->snapshot));
+  absl::StatusOr<Replica::Contents> contents = DecodeSnapshot(job, bytes);
+  if (!contents.ok()) return damaged(path, contents.status().message());
+  if (manifest->version != version || contents->version != version ||
+      contents->chain_hash != manifest->chain_hash) {
+    return damaged(path, absl::StrCat("of version ", contents->version, ", chain hash ",
+                                      HashText(contents->chain_hash), "; its manifest is of ",
+                                      manifest->version, ", ", HashText(manifest->chain_hash),
+                                      ", its name of ", version));
   }
-  GRADWIRE_ASSIGN_OR_RETURN(loaded.server_state,
-                            ReadDescribed(files, PathOf(version, kServer), manifest.server));
-  return loaded;
+  GRADWIRE_ASSIGN_OR_RETURN(
+      std::string server,
+      ReadDescribed(files, SnapshotPath(state_dir, version, kServer), manifest->server));
+  return LoadedSnapshot{*std::move(manifest), *std::move(contents), std::move(server)};
 }
 
 void Snapshots::Forget(uint64_t version) {

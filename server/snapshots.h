@@ -24,9 +24,23 @@
 #include "common/base/file_system.h"
 #include "common/base/mutex.h"
 #include "common/replica/replica.h"
+#include "server/manifest.h"
 #include "server/snapshot_writer.h"
 
 namespace gradwire {
+
+// STATE_DIR/snapshots/VERSION and the ending.
+std::string SnapshotPath(const std::string& state_dir, uint64_t version, absl::string_view ending);
+
+struct LoadedSnapshot {
+  Manifest manifest;
+  Replica::Contents contents;
+  std::string server_state;
+};
+// All three files, verified against each other; nothing is written.  DataLoss: damaged, with path
+// and reason; NotFound: a file is missing.
+absl::StatusOr<LoadedSnapshot> LoadSnapshot(FileSystem* files, const std::string& state_dir,
+                                            const Job& job, uint64_t version);
 
 // Thread-safe, but for Begin, Finish, Save, SaveFinal and Retain, which want one caller.
 class Snapshots {
@@ -53,12 +67,9 @@ class Snapshots {
   std::optional<File> Newest(uint64_t version) const ABSL_LOCKS_EXCLUDED(mu_);
   std::vector<uint64_t> versions() const ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Both files, verified against the manifest.  DataLoss: damaged, with path and reason.
-  struct Loaded {
-    Replica::Contents contents;
-    std::string server_state;
-  };
-  absl::StatusOr<Loaded> Load(uint64_t version) const ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<LoadedSnapshot> Load(uint64_t version) const {
+    return LoadSnapshot(options_.files, options_.state_dir, *job_, version);
+  }
   // A damaged one: no longer counted; its files stay for a look.
   void Forget(uint64_t version) ABSL_LOCKS_EXCLUDED(mu_);
 

@@ -14,7 +14,6 @@
 #include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
 #include "common/replica/job.h"
-#include "common/replica/log_segment.h"
 
 namespace gradwire {
 namespace {
@@ -45,7 +44,9 @@ class Recovery {
   absl::Status LeaveOutUnusable();
   absl::StatusOr<bool> IsUsable(const LogSegmentFile& segment);
   absl::Status Scan(size_t index);
-  absl::Status CheckHeader(const LogSegmentFile& segment, const SegmentHeader& header) const;
+  absl::Status CheckHeader(const LogSegmentFile& segment, const SegmentHeader& header) const {
+    return CheckSegmentHeader(*segment.path, segment.first_version, header, schema_hash_);
+  }
   absl::Status Begin(size_t index, const SegmentHeader& header);
   absl::Status Damaged(size_t index, SegmentScanner* scanner, SegmentScanner::Found found);
   absl::Status MakeLast();
@@ -69,13 +70,6 @@ absl::Status Lost(const std::string& path, uint64_t offset, uint64_t version,
                   absl::string_view reason) {
   return absl::DataLossError(
       absl::StrCat(path, ": at offset ", offset, ", version ", version, ": ", reason, kRemedy));
-}
-
-// The version in a segment's name; false for other files.
-bool ParseSegmentName(absl::string_view name, uint64_t* version) {
-  absl::string_view digits = name;
-  return absl::ConsumeSuffix(&digits, kSuffix) && absl::SimpleAtoi(digits, version) &&
-         SegmentPath("", *version) == absl::StrCat("/", name);
 }
 
 absl::Status Recovery::ListSegments() {
@@ -132,26 +126,6 @@ absl::StatusOr<bool> Recovery::IsUsable(const LogSegmentFile& segment) {
   }
   NoteCut(segment.first_version, segment, offset, std::move(reason));
   return false;
-}
-
-absl::Status Recovery::CheckHeader(const LogSegmentFile& segment,
-                                   const SegmentHeader& header) const {
-  if (header.schema_hash != schema_hash_) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        *segment.path, " is of another job: its schema hash is ", HashText(header.schema_hash),
-        ", this job's ", HashText(schema_hash_), ": give this job another folder"));
-  }
-  if (header.apply_revision != kApplyRevision) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        *segment.path, " is of apply revision ", header.apply_revision, ", this build of ",
-        kApplyRevision, ": stop the build that wrote it with a snapshot, then start this one"));
-  }
-  if (header.first_version != segment.first_version) {
-    return Lost(*segment.path, 0, segment.first_version,
-                absl::StrCat("the segment begins with version ", header.first_version,
-                             ", and has another's name"));
-  }
-  return absl::OkStatus();
 }
 
 absl::Status Recovery::Begin(size_t index, const SegmentHeader& header) {
@@ -246,6 +220,32 @@ std::string SegmentPath(const std::string& folder, uint64_t first_version) {
 
 std::string PartialSegmentPath(const std::string& segment_path) {
   return absl::StrCat(absl::StripSuffix(segment_path, kSuffix), kPartialSuffix);
+}
+
+bool ParseSegmentName(absl::string_view name, uint64_t* version) {
+  absl::string_view digits = name;
+  return absl::ConsumeSuffix(&digits, kSuffix) && absl::SimpleAtoi(digits, version) &&
+         SegmentPath("", *version) == absl::StrCat("/", name);
+}
+
+absl::Status CheckSegmentHeader(const std::string& path, uint64_t first_version,
+                                const SegmentHeader& header, uint64_t schema_hash) {
+  if (header.schema_hash != schema_hash) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " is of another job: its schema hash is ", HashText(header.schema_hash),
+                     ", this job's ", HashText(schema_hash), ": give this job another folder"));
+  }
+  if (header.apply_revision != kApplyRevision) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, " is of apply revision ", header.apply_revision, ", this build of ", kApplyRevision,
+        ": stop the build that wrote it with a snapshot, then start this one"));
+  }
+  if (header.first_version != first_version) {
+    return Lost(path, 0, first_version,
+                absl::StrCat("the segment begins with version ", header.first_version,
+                             ", and has another's name"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<RecoveredLog> RecoverLog(FileSystem* files, const std::string& folder,

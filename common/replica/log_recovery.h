@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "common/base/file_system.h"
 #include "common/base/hash.h"
+#include "common/replica/log_segment.h"
 
 namespace gradwire {
 
@@ -50,6 +51,12 @@ struct RecoveredLog {
 std::string SegmentPath(const std::string& folder, uint64_t first_version);
 // What a segment is called until it is whole; recovery removes such files.
 std::string PartialSegmentPath(const std::string& segment_path);
+
+// The version in such a name; false for other files.
+bool ParseSegmentName(absl::string_view name, uint64_t* version);
+// Whether a segment with this header, in this file, is of the job and of this build.
+absl::Status CheckSegmentHeader(const std::string& path, uint64_t first_version,
+                                const SegmentHeader& header, uint64_t schema_hash);
 
 // Makes the folder if there is none; reads everything, cuts what is damaged at the end, and makes
 // what it found last over a power cut.  Damage with a whole record after it is DataLoss, a

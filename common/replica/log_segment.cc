@@ -298,6 +298,9 @@ absl::StatusOr<SegmentScanner::Found> SegmentScanner::ReadRecord(uint64_t offset
   if (left < kRecordHeaderBytes) {
     found.reason =
         absl::StrCat("the record's header is cut: ", left, " of ", kRecordHeaderBytes, " bytes");
+    GRADWIRE_ASSIGN_OR_RETURN(const absl::string_view begun, Buffered(offset, left));
+    const size_t magic = std::min<size_t>(left, kRecordMagicBytes);
+    found.cut = begun.substr(0, magic) == absl::string_view(kRecordMagic, magic);
     return found;
   }
   GRADWIRE_ASSIGN_OR_RETURN(absl::string_view bytes, Buffered(offset, kRecordHeaderBytes));
@@ -305,6 +308,8 @@ absl::StatusOr<SegmentScanner::Found> SegmentScanner::ReadRecord(uint64_t offset
       DecodeRecordHeader(bytes.substr(0, kRecordHeaderBytes), left - kRecordHeaderBytes);
   if (!header.ok()) {
     found.reason = std::string(header.status().message());
+    // Right, but it asks for more than there is.
+    found.cut = HashIsRight(bytes.substr(0, kRecordHeaderBytes));
     return found;
   }
   found.size = kRecordHeaderBytes + header->body_bytes();

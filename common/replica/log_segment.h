@@ -83,6 +83,7 @@ class SegmentScanner {
     uint64_t size = 0;   // of kRecord, with its header
     RecordView record;   // of kRecord; good until the scanner's next use
     std::string reason;  // of kDamaged
+    bool cut = false;    // kDamaged, because the file ends in a record that begins well
   };
   // What begins at `offset`, where the file's end is the segment's.  An error: cannot be read.
   absl::StatusOr<Found> ReadRecord(uint64_t offset);

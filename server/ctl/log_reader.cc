@@ -5,21 +5,14 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
-#include "common/base/little_endian.h"
 #include "common/base/status_macros.h"
-#include "common/replica/job.h"
-#include "common/replica/log_recovery.h"
 
 namespace gradwire {
 namespace {
 
 using Kind = SegmentScanner::Found::Kind;
 
-constexpr char kRecordMagic[] = "GWRC";
 constexpr char kRestore[] =
     ": restore the file from a copy, or start from an older copy of the whole folder";
 
@@ -52,11 +45,7 @@ absl::Status LogReader::List(const std::string& folder) {
   GRADWIRE_RETURN_IF_ERROR(names.status());
   for (const std::string& name : *names) {
     Segment segment = {.path = absl::StrCat(folder, "/", name)};
-    absl::string_view digits = name;
-    const bool named = absl::ConsumeSuffix(&digits, ".log") &&
-                       absl::SimpleAtoi(digits, &segment.first_version) &&
-                       SegmentPath(folder, segment.first_version) == segment.path;
-    if (!named) continue;
+    if (!ParseSegmentName(name, &segment.first_version)) continue;
     const absl::StatusOr<uint64_t> bytes = files_->Size(segment.path);
     if (absl::IsNotFound(bytes.status())) continue;  // given up by the server just now
     GRADWIRE_RETURN_IF_ERROR(bytes.status());
@@ -90,23 +79,6 @@ absl::Status LogReader::LeaveOutUnfinished() {
     segments_.pop_back();
   }
   return absl::OkStatus();
-}
-
-absl::Status LogReader::CheckHeader(const Segment& segment, const SegmentHeader& header) const {
-  if (header.schema_hash != schema_hash_) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        segment.path, " is of another job: its schema hash is ", HashText(header.schema_hash),
-        ", that of job.textproto ", HashText(schema_hash_), ": put the right files together"));
-  }
-  if (header.apply_revision != kApplyRevision) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(segment.path, " is of apply revision ", header.apply_revision,
-                     ", this build of ", kApplyRevision, ": use the build that wrote it"));
-  }
-  if (header.first_version == segment.first_version) return absl::OkStatus();
-  return Damage(segment.path, 0, segment.first_version,
-                absl::StrCat("the segment begins with version ", header.first_version,
-                             ", and has another's name"));
 }
 
 size_t LogReader::SegmentBelow(uint64_t version) const {
@@ -178,9 +150,9 @@ absl::Status LogReader::Begin(const Segment& segment, const SegmentHeader& heade
 
 absl::Status LogReader::CheckTail(const Segment& segment, SegmentScanner* scanner,
                                   const SegmentScanner::Found& found, uint64_t version) {
-  const absl::StatusOr<bool> cut = IsCut(segment, found);
-  if (!cut.ok()) return MeanwhileGone(cut.status());
-  if (*cut) {
+  const bool header_is_cut =
+      found.offset < kSegmentHeaderBytes && segment.bytes < kSegmentHeaderBytes;
+  if (found.cut || header_is_cut) {
     unfinished_ = absl::StrCat(
         "an unfinished record at the end: ", segment.path, ", offset ", found.offset, ", version ",
         version, ", ", segment.bytes - found.offset,
@@ -199,25 +171,6 @@ absl::Status LogReader::CheckTail(const Segment& segment, SegmentScanner* scanne
       absl::StrCat(", and nothing whole follows: the server's next start cuts the log "
                    "here; version ",
                    version, " may have been acknowledged: a copy of the file may still have it"));
-}
-
-// What is there is the beginning of a record (or of a segment), and the file ends in it.
-absl::StatusOr<bool> LogReader::IsCut(const Segment& segment,
-                                      const SegmentScanner::Found& found) const {
-  const uint64_t left = segment.bytes - found.offset;
-  if (found.offset < kSegmentHeaderBytes) return left < kSegmentHeaderBytes;
-  if (found.size > 0) return false;  // the header is right, and the body is all there
-  const auto seen = static_cast<size_t>(std::min<uint64_t>(left, kRecordHeaderBytes));
-  GRADWIRE_ASSIGN_OR_RETURN(const std::string bytes,
-                            files_->ReadRange(segment.path, found.offset, seen));
-  if (left < kRecordHeaderBytes) {
-    const size_t magic = std::min<size_t>(left, sizeof(kRecordMagic) - 1);
-    return bytes.substr(0, magic) == absl::string_view(kRecordMagic, magic);
-  }
-  // A header that is right and asks for more than there is: see log_segment.h.
-  const size_t hashed = kRecordHeaderBytes - sizeof(uint64_t);
-  return LoadLittleEndian<uint64_t>(bytes.data() + hashed) ==
-         Hash64(absl::string_view(bytes).substr(0, hashed));
 }
 
 }  // namespace gradwire

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/file_system.h"
+#include "common/replica/log_recovery.h"
 #include "common/replica/log_segment.h"
 
 namespace gradwire {
@@ -55,11 +56,12 @@ class LogReader {
   size_t SegmentBelow(uint64_t version) const;
   absl::Status ReadSegment(size_t index, uint64_t to, const Visit& visit, Cursor* cursor);
   absl::Status Begin(const Segment& segment, const SegmentHeader& header, Cursor* cursor) const;
-  absl::Status CheckHeader(const Segment& segment, const SegmentHeader& header) const;
+  absl::Status CheckHeader(const Segment& segment, const SegmentHeader& header) const {
+    return CheckSegmentHeader(segment.path, segment.first_version, header, schema_hash_);
+  }
   // Of the newest segment: Ok, with unfinished_ set, or DataLoss.
   absl::Status CheckTail(const Segment& segment, SegmentScanner* scanner,
                          const SegmentScanner::Found& found, uint64_t version);
-  absl::StatusOr<bool> IsCut(const Segment& segment, const SegmentScanner::Found& found) const;
 
   FileSystem* const files_;
   const uint64_t schema_hash_;

@@ -33,7 +33,6 @@ using Json = nlohmann::json;
 
 constexpr uint64_t kMaxHeaderBytes = 100000000;  // what the format's own library takes
 constexpr size_t kPiece = size_t{1} << 20;       // a multiple of every dtype's size
-constexpr size_t kMaxManifestBytes = 65536;
 
 struct Tensor {
   std::string name;

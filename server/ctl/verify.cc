@@ -12,22 +12,19 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
 #include "common/replica/job.h"
 #include "common/replica/replica.h"
-#include "common/replica/snapshot.h"
 #include "server/ctl/commands.h"
 #include "server/ctl/log_reader.h"
-#include "server/manifest.h"
 #include "server/server_state.h"
+#include "server/snapshots.h"
 
 namespace gradwire {
 namespace {
 
-constexpr size_t kMaxManifestBytes = 65536;
 constexpr int kTries = 10;  // beside a server that removes what it no longer needs
 constexpr uint64_t kAll = UINT64_MAX;
 
@@ -62,8 +59,8 @@ class Verification {
   }
 
  private:
-  std::string SnapshotPath(uint64_t version, absl::string_view ending) const {
-    return absl::StrFormat("%s/snapshots/%012d%s", state_dir_, version, ending);
+  std::string PathOf(uint64_t version, absl::string_view ending) const {
+    return SnapshotPath(state_dir_, version, ending);
   }
   absl::Status CheckSnapshots();
   // Fills in replica_ and state_ too.
@@ -71,7 +68,7 @@ class Verification {
   absl::Status Damaged(uint64_t version, absl::string_view reason) const;
   // A server that no longer needs a snapshot removes the manifest first.
   bool IsGivenUp(uint64_t version) const {
-    return absl::IsNotFound(files_->Size(SnapshotPath(version, ".manifest")).status());
+    return absl::IsNotFound(files_->Size(PathOf(version, ".manifest")).status());
   }
   absl::Status Begin(const LogReader& log);
   absl::Status Take(const RecordView& view);
@@ -92,41 +89,20 @@ absl::Status Verification::Damaged(uint64_t version, absl::string_view reason) c
   return absl::DataLossError(absl::StrCat(
       reason, "; the server passes the snapshot of version ", version,
       " over and starts from the one before it, or from the seed where the log reaches it; move ",
-      SnapshotPath(version, ".*"), " away when one of them verifies"));
+      PathOf(version, ".*"), " away when one of them verifies"));
 }
 
 absl::StatusOr<Manifest> Verification::Load(uint64_t version) {
-  GRADWIRE_ASSIGN_OR_RETURN(const std::string text,
-                            files_->Read(SnapshotPath(version, ".manifest"), kMaxManifestBytes));
-  absl::StatusOr<Manifest> manifest = DecodeManifest(text);
-  const std::string path = SnapshotPath(version, ".safetensors");
-  if (!manifest.ok() || manifest->version != version) {
-    return absl::DataLossError(
-        absl::StrCat(SnapshotPath(version, ".manifest"), ": ",
-                     manifest.ok() ? "of another version" : manifest.status().message()));
-  }
-  GRADWIRE_ASSIGN_OR_RETURN(const std::string bytes,
-                            ReadDescribed(files_, path, manifest->snapshot));
-  absl::StatusOr<Replica::Contents> contents = DecodeSnapshot(*job_, bytes);
-  if (!contents.ok()) {
-    return absl::DataLossError(absl::StrCat(path, ": ", contents.status().message()));
-  }
-  if (contents->version != version || contents->chain_hash != manifest->chain_hash) {
-    return absl::DataLossError(absl::StrCat(path, ": it is of version ", contents->version,
-                                            ", chain hash ", HashText(contents->chain_hash),
-                                            ", its manifest of version ", version, ", chain hash ",
-                                            HashText(manifest->chain_hash)));
-  }
-  const std::string server_path = SnapshotPath(version, ".server");
-  GRADWIRE_ASSIGN_OR_RETURN(const std::string server,
-                            ReadDescribed(files_, server_path, manifest->server));
+  GRADWIRE_ASSIGN_OR_RETURN(LoadedSnapshot loaded,
+                            LoadSnapshot(files_, state_dir_, *job_, version));
   replica_ = std::make_unique<Replica>(job_);
   state_ = std::make_unique<ServerState>(job_);
-  if (const absl::Status fits = state_->Load(server, version, manifest->chain_hash); !fits.ok()) {
-    return absl::DataLossError(absl::StrCat(server_path, ": ", fits.message()));
+  const absl::Status fits = state_->Load(loaded.server_state, version, loaded.manifest.chain_hash);
+  if (!fits.ok()) {
+    return absl::DataLossError(absl::StrCat(PathOf(version, ".server"), ": ", fits.message()));
   }
-  GRADWIRE_RETURN_IF_ERROR(replica_->Load(*std::move(contents)));
-  return manifest;
+  GRADWIRE_RETURN_IF_ERROR(replica_->Load(std::move(loaded.contents)));
+  return loaded.manifest;
 }
 
 absl::Status Verification::CheckSnapshots() {
@@ -168,11 +144,10 @@ absl::Status Verification::Begin(const LogReader& log) {
 absl::Status Verification::Take(const RecordView& view) {
   const auto found = checkpoints_.find(view.version);
   if (found != checkpoints_.end() && found->second.manifest.chain_hash != view.chain_hash) {
-    return Damaged(
-        view.version,
-        absl::StrCat(SnapshotPath(view.version, ".safetensors"), ": version ", view.version,
-                     " has the chain hash ", HashText(found->second.manifest.chain_hash),
-                     " in the snapshot and ", HashText(view.chain_hash), " on the log"));
+    return Damaged(view.version,
+                   absl::StrCat(PathOf(view.version, ".safetensors"), ": version ", view.version,
+                                " has the chain hash ", HashText(found->second.manifest.chain_hash),
+                                " in the snapshot and ", HashText(view.chain_hash), " on the log"));
   }
   if (replica_->started() && view.version <= replica_->version()) return absl::OkStatus();
   // Begin has seen the segments between: they went since then.
@@ -196,16 +171,16 @@ absl::Status Verification::Take(const RecordView& view) {
 absl::Status Verification::Compare(uint64_t version, Checkpoint* checkpoint) const {
   checkpoint->compared = true;
   if (replica_->Hash() != checkpoint->replica_hash) {
-    return Damaged(
-        version, absl::StrCat(SnapshotPath(version, ".safetensors"), ": parameters and state are ",
-                              HashText(checkpoint->replica_hash), ", but the log replays to ",
-                              HashText(replica_->Hash())));
+    return Damaged(version,
+                   absl::StrCat(PathOf(version, ".safetensors"), ": parameters and state are ",
+                                HashText(checkpoint->replica_hash), ", but the log replays to ",
+                                HashText(replica_->Hash())));
   }
   const std::string bytes = state_->Encode(*replica_);
   ChainHasher hasher;
   hasher.Add(bytes);
   if (hasher.Finish() == checkpoint->manifest.server.hash) return absl::OkStatus();
-  return Damaged(version, absl::StrCat(SnapshotPath(version, ".server"), ": the server's state, ",
+  return Damaged(version, absl::StrCat(PathOf(version, ".server"), ": the server's state, ",
                                        checkpoint->manifest.server.bytes,
                                        " bytes, is not that to which the log replays, ",
                                        bytes.size(), " bytes"));
