@@ -77,6 +77,7 @@ Coordinator::Coordinator(CoordinatorOptions options, std::shared_ptr<const Job> 
       snapshots_(history_->snapshots()),
       membership_(job_->config.membership()),
       round_(job_),
+      async_(job_),
       created_(clock->Now()) {}
 
 absl::StatusOr<v1::JoinResponse> Coordinator::Join(const v1::JoinRequest& request,
@@ -152,10 +153,10 @@ void Coordinator::AnswerSaved(const v1::JoinRequest& request, WorkerEntry* worke
 
 // The log may begin after a snapshot, whose own record is then not on it.
 bool Coordinator::OnLog(const v1::Point& point) const {
-  const std::shared_ptr<const Record> record = log_.Find(point.version());
-  if (record != nullptr) return AsView(record->chain_hash) == point.chain_hash();
   const v1::Point newest = NewestPoint();
   if (newest.version() == point.version()) return newest.chain_hash() == point.chain_hash();
+  const std::shared_ptr<const Record> record = log_.Find(point.version());
+  if (record != nullptr) return AsView(record->chain_hash) == point.chain_hash();
   const std::optional<Snapshots::File> snapshot = snapshots_.Newest(point.version());
   return snapshot.has_value() && snapshot->version == point.version() &&
          AsView(snapshot->chain_hash) == point.chain_hash();
@@ -273,31 +274,16 @@ absl::Status Coordinator::GradientLocked(const v1::Hello& who, const v1::Gradien
   GRADWIRE_ASSIGN_OR_RETURN(WorkerEntry * worker,
                             membership_.Find(who.worker_id(), who.incarnation()));
   worker->last_heard = clock_->Now();
-  const uint64_t version = history_->replica().version();
-  const uint64_t open = Running() ? round_.step() : version + 1;
-  if (message.step() < open || !Running()) {
-    if (message.step() > version) {
-      return absl::InvalidArgumentError(absl::StrCat("worker \"", who.worker_id(), "\": step ",
-                                                     message.step(), ", but no step is open"));
-    }
-    if (message.has_end()) counters_->payloads_late.Add();
-    return absl::OkStatus();  // the updates tell it what became of the step
-  }
-  if (message.step() > open) {
-    counters_->payloads_refused.Add();
-    return absl::InvalidArgumentError(absl::StrCat("worker \"", who.worker_id(), "\": step ",
-                                                   message.step(), " is beyond the open step ",
-                                                   open));
-  }
-  worker->step = std::max(worker->step, message.step());
-  if (worker->state == WorkerEntry::State::kLeased) {
-    return absl::OkStatus();  // sent before it read that it has to resync: once is enough
-  }
+  GRADWIRE_ASSIGN_OR_RETURN(const bool counts, CheckStep(worker, message));
+  if (!counts) return absl::OkStatus();
   if (const std::string why = Divergence(message); !why.empty()) {
     return OrderResync(worker, why, effects);
   }
+  if (IsAsync()) GRADWIRE_RETURN_IF_ERROR(CheckLead(*worker, message.step()));
   const bool full = Full();
-  const absl::StatusOr<Round::Added> added = round_.Add(worker->rank, worker->incarnation, message);
+  const absl::StatusOr<Round::Added> added =
+      IsAsync() ? async_.Add(worker->rank, worker->incarnation, message)
+                : round_.Add(worker->rank, worker->incarnation, message);
   if (absl::IsNotFound(added.status())) {
     counters_->payloads_late.Add();
     return absl::OkStatus();
@@ -318,19 +304,44 @@ absl::Status Coordinator::GradientLocked(const v1::Hello& who, const v1::Gradien
   return absl::OkStatus();
 }
 
-std::string Coordinator::Divergence(const v1::Gradient& message) const {
-  const Replica& replica = history_->replica();
-  if (message.base_chain_hash() != AsView(replica.chain_hash())) {
-    return absl::StrCat("the payload of step ", message.step(),
-                        " was computed at another history's version ", replica.version());
+absl::StatusOr<bool> Coordinator::CheckStep(WorkerEntry* worker, const v1::Gradient& message) {
+  const uint64_t version = history_->replica().version();
+  const uint64_t open = Running() ? round_.step() : version + 1;
+  const bool late = IsAsync() ? message.step() == 0 : message.step() < open;
+  if (late || !Running()) {
+    if (message.step() > version) {
+      return absl::InvalidArgumentError(absl::StrCat("worker \"", worker->id, "\": step ",
+                                                     message.step(), ", but no step is open"));
+    }
+    if (message.has_end()) counters_->payloads_late.Add();
+    return false;  // the updates tell it what became of the step
   }
-  const uint64_t* hash = history_->comparable_hash();
+  if (message.step() > open) {
+    counters_->payloads_refused.Add();
+    return absl::InvalidArgumentError(absl::StrCat(
+        "worker \"", worker->id, "\": step ", message.step(), " is beyond the open step ", open));
+  }
+  worker->step = std::max(worker->step, message.step());
+  // One that is leased sent it before it read that it has to resync: once is enough.
+  return worker->state != WorkerEntry::State::kLeased;
+}
+
+std::string Coordinator::Divergence(const v1::Gradient& message) const {
+  const uint64_t base = message.step() - 1;
+  v1::Point point;
+  point.set_version(base);
+  point.set_chain_hash(message.base_chain_hash());
+  if (!OnLog(point)) {
+    return absl::StrCat("the payload of step ", message.step(),
+                        " was computed at another history's version ", base);
+  }
+  const uint64_t* hash = history_->comparable_hash(base);
   if (hash == nullptr || !message.end().has_replica_hash() ||
       message.end().replica_hash() == *hash) {
     return "";
   }
-  return absl::StrCat("replica hash ", HashText(message.end().replica_hash()), " at version ",
-                      replica.version(), ", the server's is ", HashText(*hash));
+  return absl::StrCat("replica hash ", HashText(message.end().replica_hash()), " at version ", base,
+                      ", the server's is ", HashText(*hash));
 }
 
 absl::Status Coordinator::OrderResync(WorkerEntry* worker, const std::string& why,
@@ -345,6 +356,7 @@ absl::Status Coordinator::OrderResync(WorkerEntry* worker, const std::string& wh
     Depart(worker, WorkerEntry::State::kLost, why, effects, twice);
   } else {
     DropFromRound(worker->rank, effects);
+    if (IsAsync()) async_.Drop(worker->rank);  // FIXED, too
     if (IsFixed() && round_.Restart(worker->rank)) AskAllAgain(effects);
     v1::Control control;
     control.mutable_resync()->set_reason(why);

@@ -16,6 +16,7 @@
 #include "common/base/mutex.h"
 #include "gradwire/v1/admin.pb.h"
 #include "gradwire/v1/service.pb.h"
+#include "server/async_rounds.h"
 #include "server/counters.h"
 #include "server/history.h"
 #include "server/membership.h"
@@ -90,6 +91,8 @@ class Coordinator {
     v1::Evaluation evaluation;
     uint64_t parameters_hash = 0;
     std::vector<Departure> departures;
+    std::vector<uint64_t> staleness;  // as v1::GetStatusResponse has them
+    std::vector<uint64_t> lead;
   };
   // Waits up to `timeout` for the job to end; phase tells whether it has.
   Result WaitForEnd(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mu_);
@@ -106,6 +109,9 @@ class Coordinator {
                                               absl::string_view peer, Effects* effects)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status GradientLocked(const v1::Hello& who, const v1::Gradient& message, Effects* effects)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Refuses what is of no step that this worker may send now.  False: it is to be ignored.
+  absl::StatusOr<bool> CheckStep(WorkerEntry* worker, const v1::Gradient& message)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Why the worker's replica is not the server's; empty when it is, as far as the message says.
   std::string Divergence(const v1::Gradient& message) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -138,9 +144,19 @@ class Coordinator {
   void RememberMembers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OpenRound() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool QuorumReached() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void CloseRound(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status CheckAbstentions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  v1::Header MakeHeader(const std::vector<v1::Member>& next) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CloseRound(const Round& round, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckAbstentions(const Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  v1::Header MakeHeader(const Round& round, const std::vector<v1::Member>& next)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // coordinator_async.cc
+  void AdvanceAsync(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool MembersAreGone() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void FillAsyncHeader(const Round& round, v1::Header* header) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckLead(const WorkerEntry& worker, uint64_t step) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool AllHaveAbstained() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CountAnswer(const v1::Header& header) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Takes the made update; TryCommit makes it the newest version, now or when there is room on
   // the disk.
   void Commit(uint64_t version, MadeUpdate update, v1::Header header, Effects* effects)
@@ -154,6 +170,10 @@ class Coordinator {
   }
   bool IsFixed() const { return job_->config.membership().mode() == v1::Membership::FIXED; }
   bool IsQuorum() const { return job_->config.consistency() == v1::QUORUM; }
+  bool IsAsync() const { return job_->config.consistency() == v1::ASYNC; }
+  std::string Missing() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return IsAsync() ? async_.Missing() : round_.Missing();
+  }
   std::string StateOf(const WorkerEntry& worker) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   v1::Point NewestPoint() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WakeAll(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -178,7 +198,10 @@ class Coordinator {
   absl::Status cause_ ABSL_GUARDED_BY(mu_);    // the same with its own code
   Membership membership_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, std::shared_ptr<Subscriber>> streams_ ABSL_GUARDED_BY(mu_);  // by worker
-  Round round_ ABSL_GUARDED_BY(mu_);
+  Round round_ ABSL_GUARDED_BY(mu_);  // ASYNC: of nobody, for updates that only change the members
+  AsyncRounds async_ ABSL_GUARDED_BY(mu_);
+  std::vector<uint64_t> staleness_ ABSL_GUARDED_BY(mu_);  // as v1::GetStatusResponse has them
+  std::vector<uint64_t> lead_ ABSL_GUARDED_BY(mu_);
   absl::Duration first_arrival_ ABSL_GUARDED_BY(mu_);  // in this round; QUORUM
   // Made, but not yet on the log: the disk is full.
   std::shared_ptr<const Record> pending_ ABSL_GUARDED_BY(mu_);

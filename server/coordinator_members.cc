@@ -55,7 +55,9 @@ void Coordinator::TrimLog() {
   for (const auto& [id, worker] : membership_.workers()) {
     if (worker.alive() && worker.restored) return;
   }
-  history_->Trim(membership_.OldestSaved().value_or(history_->replica().version()));
+  uint64_t oldest = membership_.OldestSaved().value_or(history_->replica().version());
+  if (IsAsync()) oldest = std::min(oldest, async_.oldest_base(history_->replica().version()));
+  history_->Trim(oldest);
 }
 
 void Coordinator::DepartStuck(Effects* effects) {
@@ -138,6 +140,7 @@ void Coordinator::DepartRefused(Effects* effects) {
 
 void Coordinator::DropFromRound(uint32_t rank, Effects* effects) {
   if (!Running() || IsFixed()) return;
+  if (IsAsync()) return async_.Drop(rank);
   const bool full = Full();
   const bool thrown_away = round_.Drop(rank);
   if (full) WakeAll(effects);
@@ -146,6 +149,8 @@ void Coordinator::DropFromRound(uint32_t rank, Effects* effects) {
 
 void Coordinator::ReplaceInRound(const WorkerEntry& worker, Effects* effects) {
   if (!Running() || !IsFixed()) return;
+  const v1::Member* member = IsAsync() ? async_.member(worker.rank) : nullptr;
+  if (member != nullptr && member->incarnation() != worker.incarnation) async_.Drop(worker.rank);
   const bool full = Full();
   const bool thrown_away = round_.Replace(worker.rank, worker.incarnation);
   if (full) WakeAll(effects);

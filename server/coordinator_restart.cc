@@ -45,7 +45,7 @@ void Coordinator::Resume() {
   }
   phase_ = Phase::kTraining;
   OpenRound();
-  LogInfo(absl::StrCat("step ", round_.step(), " is open; waiting for ", round_.Missing()));
+  LogInfo(absl::StrCat("step ", round_.step(), " is open; waiting for ", Missing()));
 }
 
 // A returning id gets its rank back, and a new incarnation.
@@ -65,7 +65,11 @@ void Coordinator::RememberMembers() {
 
 void Coordinator::OpenRound() {
   const Replica& replica = history_->replica();
-  const std::vector<v1::Member> members = MembersOf(replica.header());
+  std::vector<v1::Member> members = MembersOf(replica.header());
+  if (IsAsync()) {
+    async_.Open(replica.header());
+    members.clear();
+  }
   round_.Open(replica.version() + 1, members,
               {.flush = replica.header().next_flush(),
                .reset_before = history_->state().reset_before(),

@@ -27,12 +27,13 @@ bool Reaches(const v1::Target& target, const v1::Evaluation& evaluation) {
 void Coordinator::Advance(Effects* effects) {
   if (drained_) return;
   if (pending_ != nullptr) return TryCommit(effects);
+  if (Running() && IsAsync()) return AdvanceAsync(effects);
   if (Running() && IsQuorum() && !round_.complete() && QuorumReached()) round_.CloseWithWhole();
   if (Running()) DepartRefused(effects);
   if (phase_ == Phase::kWaiting && membership_.ready() >= job_->config.membership().workers()) {
     Start(effects);
   } else if (Running() && round_.complete()) {
-    CloseRound(effects);
+    CloseRound(round_, effects);
   } else if (phase_ == Phase::kFinishing) {
     if (!final_saved_) SaveFinal(effects);
     if (final_saved_) FinishIfAllLeft(effects);
@@ -67,27 +68,31 @@ bool Coordinator::QuorumReached() {
          now - first_arrival_ >= absl::Seconds(quorum.deadline_seconds());
 }
 
-v1::Header Coordinator::MakeHeader(const std::vector<v1::Member>& next) {
+v1::Header Coordinator::MakeHeader(const Round& round, const std::vector<v1::Member>& next) {
   v1::Header header;
   const Replica& replica = history_->replica();
+  const uint64_t step = replica.version() + 1;
   header.set_previous_chain_hash(std::string(AsView(replica.chain_hash())));
-  for (const v1::Contributor& used : round_.used()) *header.add_used() = used;
+  for (const v1::Contributor& used : round.used()) *header.add_used() = used;
   header.set_learning_rate(replica.header().next_learning_rate());
-  header.set_loss(round_.loss());
-  if (round_.evaluation() != nullptr) *header.mutable_evaluation() = *round_.evaluation();
+  header.set_loss(round.loss());
+  if (round.evaluation() != nullptr) *header.mutable_evaluation() = *round.evaluation();
   const v1::JobConfig& config = job_->config;
   const bool reached = config.has_target() && header.has_evaluation() &&
                        Reaches(config.target(), header.evaluation());
-  if (reached) LogInfo(absl::StrCat("step ", round_.step(), ": the target is reached"));
-  header.set_finished(reached || round_.step() >= config.steps());
-  if (header.finished()) return header;
-  for (const v1::Member& member : next) *header.add_members() = member;
+  if (reached) LogInfo(absl::StrCat("step ", step, ": the target is reached"));
+  header.set_finished(reached || step >= config.steps());
+  if (!header.finished()) {
+    for (const v1::Member& member : next) *header.add_members() = member;
+  }
+  if (IsAsync()) FillAsyncHeader(round, &header);
   return header;
 }
 
-absl::Status Coordinator::CheckAbstentions() {
-  const std::vector<v1::Member> abstained = round_.abstained();
-  for (const v1::Contributor& used : round_.used()) {
+absl::Status Coordinator::CheckAbstentions(const Round& round) {
+  const uint64_t step = round.step();
+  const std::vector<v1::Member> abstained = round.abstained();
+  for (const v1::Contributor& used : round.used()) {
     for (const auto& [id, worker] : membership_.workers()) {
       if (worker.rank != used.rank() || worker.incarnation != used.incarnation()) continue;
       const_cast<WorkerEntry&>(worker).abstained_running = 0;
@@ -96,45 +101,48 @@ absl::Status Coordinator::CheckAbstentions() {
   for (const v1::Member& member : abstained) {
     counters_->payloads_abstained.Add();
     const std::string reason =
-        round_.end_of(member.rank())->abstain_reason().substr(0, kMaxTextBytes);
-    LogWarning(absl::StrCat("worker \"", member.id(), "\" abstains from step ", round_.step(), ": ",
-                            reason));
-    if (round_.used().empty()) {
-      return absl::OutOfRangeError(absl::StrCat(
-          "step ", round_.step(), ": no worker has a finite gradient (worker \"", member.id(),
-          "\": ", reason, "); the training has diverged: lower the learning rate"));
-    }
+        round.end_of(member.rank())->abstain_reason().substr(0, kMaxTextBytes);
+    LogWarning(
+        absl::StrCat("worker \"", member.id(), "\" abstains from step ", step, ": ", reason));
     const auto worker = membership_.Find(member.id(), member.incarnation());
-    if (worker.ok() && ++(*worker)->abstained_running >= kMaxAbstainedRunning) {
+    const uint32_t running = worker.ok() ? ++(*worker)->abstained_running : 0;
+    if (IsAsync() ? AllHaveAbstained() : round.used().empty()) {
+      return absl::OutOfRangeError(
+          absl::StrCat("step ", step, ": no worker has a finite gradient (worker \"", member.id(),
+                       "\": ", reason, "); the training has diverged: lower the learning rate"));
+    }
+    if (running >= kMaxAbstainedRunning) {
       return absl::OutOfRangeError(
           absl::StrCat("worker \"", member.id(), "\" has abstained ", kMaxAbstainedRunning,
-                       " times running, last at step ", round_.step(), ": ", reason));
+                       " times running, last at step ", step, ": ", reason));
     }
   }
   return absl::OkStatus();
 }
 
-void Coordinator::CloseRound(Effects* effects) {
+void Coordinator::CloseRound(const Round& round, Effects* effects) {
   const std::vector<v1::Member> next = membership_.NextMembers();
   const uint32_t min_workers = job_->config.membership().min_workers();
-  const bool last = round_.step() >= job_->config.steps();
+  const uint64_t step = history_->replica().version() + 1;
+  const bool last = step >= job_->config.steps();
   if (!last && next.size() < min_workers) {
     if (phase_ != Phase::kStarved) {
-      LogWarning(absl::StrCat("step ", round_.step(), " waits: ", next.size(), " of at least ",
-                              min_workers, " workers (membership.min_workers) are here"));
+      LogWarning(absl::StrCat("step ", step, " waits: ", next.size(), " of at least ", min_workers,
+                              " workers (membership.min_workers) are here"));
     }
     phase_ = Phase::kStarved;
     return;
   }
   phase_ = Phase::kTraining;
-  if (absl::Status status = CheckAbstentions(); !status.ok()) return Fail(status, effects);
-  v1::Header header = MakeHeader(next);
-  absl::StatusOr<MadeUpdate> update = history_->state().Make(round_, history_->replica(), &header);
+  if (absl::Status status = CheckAbstentions(round); !status.ok()) return Fail(status, effects);
+  v1::Header header = MakeHeader(round, next);
+  absl::StatusOr<MadeUpdate> update = history_->state().Make(round, history_->replica(), &header);
   if (!update.ok()) return Fail(update.status(), effects);
   counters_->payloads_used.Add(static_cast<uint64_t>(header.used_size()));
   if (header.used_size() > 0) loss_ = header.loss();
   if (header.has_evaluation()) evaluation_ = header.evaluation();
-  Commit(round_.step(), *std::move(update), std::move(header), effects);
+  if (header.has_answer()) CountAnswer(header);
+  Commit(step, *std::move(update), std::move(header), effects);
 }
 
 void Coordinator::Commit(uint64_t version, MadeUpdate update, v1::Header header, Effects* effects) {
@@ -228,7 +236,9 @@ Coordinator::Result Coordinator::WaitForEnd(absl::Duration timeout) {
           .loss = loss_,
           .evaluation = evaluation_,
           .parameters_hash = ended() ? history_->replica().ParametersHash() : 0,
-          .departures = departures_};
+          .departures = departures_,
+          .staleness = staleness_,
+          .lead = lead_};
 }
 
 absl::Status Coordinator::Drain(absl::Duration timeout) {
@@ -243,8 +253,7 @@ absl::Status Coordinator::Drain(absl::Duration timeout) {
       ended_.WaitFor(&mu_, absl::Milliseconds(50));
     }
     if (phase_ == Phase::kTraining && history_->replica().version() == version) {
-      LogWarning(
-          absl::StrCat("step ", round_.step(), " is given up: it waited for ", round_.Missing()));
+      LogWarning(absl::StrCat("step ", round_.step(), " is given up: it waited for ", Missing()));
     }
     drained_ = true;
     if (history_->replica().started()) status = history_->SaveSnapshot();

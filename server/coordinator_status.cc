@@ -89,6 +89,8 @@ v1::GetStatusResponse Coordinator::GetStatus() {
   status.set_payloads_duplicate(counters_->blocks_duplicate.value());
   status.set_payloads_refused(counters_->payloads_refused.value());
   status.set_payloads_abstained(counters_->payloads_abstained.value());
+  for (const uint64_t count : staleness_) status.add_staleness(count);
+  for (const uint64_t count : lead_) status.add_lead(count);
   return status;
 }
 

@@ -94,8 +94,10 @@ absl::Status History::Commit(const std::shared_ptr<const Record>& record,
 }
 
 void History::NoteHash() {
-  has_hash_ = replica_->version() % job_->config.hash_every() == 0;
-  if (has_hash_) hash_ = replica_->Hash();
+  if (replica_->version() % job_->config.hash_every() != 0) return;
+  has_hash_ = true;
+  hash_ = replica_->Hash();
+  hashed_ = replica_->version();
 }
 
 absl::Status History::SaveSnapshot() {

@@ -61,8 +61,10 @@ class History {
   const Replica& replica() const { return *replica_; }
   const Snapshots& snapshots() const { return *snapshots_; }
 
-  // The replica's hash, when its version is one at which replicas are compared.
-  const uint64_t* comparable_hash() const { return has_hash_ ? &hash_ : nullptr; }
+  // The replica's hash at that version, if it was the last one at which replicas are compared.
+  const uint64_t* comparable_hash(uint64_t version) const {
+    return has_hash_ && hashed_ == version ? &hash_ : nullptr;
+  }
 
  private:
   History(std::shared_ptr<const Job> job, HistoryOptions options, std::unique_ptr<LogStore> store)
@@ -83,6 +85,7 @@ class History {
   std::unique_ptr<ServerState> state_;
   bool has_hash_ = false;
   uint64_t hash_ = 0;
+  uint64_t hashed_ = 0;  // its version
   size_t bytes_since_snapshot_ = 0;
   uint64_t retained_for_ = 0;  // the newest snapshot when old files were last given up
 };

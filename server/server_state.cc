@@ -75,22 +75,23 @@ MadeUpdate ServerState::MakeFirst(v1::Header* header) {
 
 absl::StatusOr<MadeUpdate> ServerState::Make(const Round& round, const Replica& replica,
                                              v1::Header* header) {
+  const uint64_t version = replica.version() + 1;
   if (header->has_evaluation()) learning_rate_.Observe(header->evaluation());
-  if (!header->finished()) header->set_next_learning_rate(learning_rate_.At(round.step() + 1));
+  if (!header->finished()) header->set_next_learning_rate(learning_rate_.At(version + 1));
   const bool resets = reset_rule_.Decide(round, header);
   absl::StatusOr<MadeUpdate> made;
   if (header->used().empty()) {
-    made = MakeEmptyUpdate(round.step(), *header);
+    made = MakeEmptyUpdate(version, *header);
   } else {
     if (on_demand_.active()) {
       const double norm = update_maker_.Norm(round, header->learning_rate());
-      header->set_perturbation_scale(on_demand_.Decide(round.step(), norm, replica.parameters()));
+      header->set_perturbation_scale(on_demand_.Decide(version, norm, replica.parameters()));
     }
-    made = update_maker_.Make(round, *header);
+    made = update_maker_.Make(round, version, *header);
   }
   if (!made.ok()) return made;
   if (resets) update_maker_.ForgetResiduals();
-  NoteHeader(round.step(), *header);
+  NoteHeader(version, *header);
   touched_ = std::move(made->touched);
   return made;
 }

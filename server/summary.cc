@@ -43,6 +43,10 @@ std::string SummaryJson(const Job& job, const Coordinator::Result& result,
       Direction(counters.down_payload_bytes, counters.down_wire_bytes, counters.updates_sent);
   summary["dense_bytes_per_step"] = job.layout.dimension() * sizeof(float);
   summary["parameters"] = HashText(result.parameters_hash);
+  if (job.config.consistency() == v1::ASYNC) {
+    summary["staleness"] = result.staleness;  // [i]: payloads that i updates came before
+    summary["lead"] = result.lead;            // [i]: payloads of workers i ahead of the slowest
+  }
   summary["left"] = nlohmann::ordered_json::array();
   for (const Departure& departure : result.departures) {
     summary["left"].push_back({{"worker", departure.worker},

@@ -116,10 +116,11 @@ double UpdateMaker::Norm(const Round& round, float learning_rate) const {
   return std::sqrt(squares);
 }
 
-absl::StatusOr<MadeUpdate> UpdateMaker::Make(const Round& round, const v1::Header& header) {
+absl::StatusOr<MadeUpdate> UpdateMaker::Make(const Round& round, uint64_t version,
+                                             const v1::Header& header) {
   SetFloatEnvironment();
   const float rate = header.learning_rate();
-  PartWriter writer(round.step());
+  PartWriter writer(version);
   const float factor =
       job_->clip.kind == Clip::Kind::kNorm ? ClipFactor(job_->clip.limit, Norm(round, rate)) : 1.0f;
   BlockValues mean;

@@ -40,9 +40,10 @@ class UpdateMaker {
   // when the learning rate is 0 and payloads have it in them: nothing is small then.
   double Norm(const Round& round, float learning_rate) const;
 
-  // The mean of the round's payloads, clipped, with the perturbation that is drawn here, encoded.
-  // OutOfRange: finite payloads whose sum overflows, named by block and coordinate.
-  absl::StatusOr<MadeUpdate> Make(const Round& round, const v1::Header& header);
+  // The mean of the round's payloads, clipped, with the perturbation that is drawn here, encoded
+  // as the update of that version.  OutOfRange: finite payloads whose sum overflows, named by block
+  // and coordinate.
+  absl::StatusOr<MadeUpdate> Make(const Round& round, uint64_t version, const v1::Header& header);
 
   // In replay, in place of Make: brings what is kept to where Make left it when it made this record
   // with payloads.  `replica` is the one before it.  `touched` as of MadeUpdate.  DataLoss: the

@@ -52,6 +52,9 @@ class Optimizer {
   // random_k delivers a coordinate for a signal.
   virtual bool has_first_moment() const { return false; }
 
+  // True when Apply adds random numbers of its own, as many for a small update as for a large one.
+  virtual bool draws_noise() const { return false; }
+
   // Once a step, before the blocks: running products such as beta^t (libm's pow has other
   // bits on other machines).
   virtual void BeginStep(absl::Span<double> /*scalars*/) const {}

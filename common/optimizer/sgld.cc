@@ -21,6 +21,8 @@ class Sgld final : public DenseOptimizer {
   Sgld(double learning_rate, double weight_decay)
       : DenseOptimizer(learning_rate), weight_decay_(static_cast<float>(weight_decay)) {}
 
+  bool draws_noise() const override { return true; }
+
  private:
   void Step(const StepContext& context, const float* gradient, absl::Span<float> parameters,
             absl::Span<const absl::Span<float>> /*state*/) const override {

@@ -43,6 +43,7 @@ uint64_t SchemaHash(const Job& job) {
   for (size_t block = 0; block < job.plans.size(); ++block) {
     if (job.plans[block].compress_down) absl::StrAppend(&text, "down ", block, "\n");
   }
+  if (job.config.consistency() == v1::ASYNC) absl::StrAppend(&text, "async\n");
   return Hash64(absl::string_view(text));
 }
 
@@ -77,6 +78,55 @@ absl::Status MakeParts(Job* job) {
   return MakeSchedules(job);
 }
 
+absl::Status DoesNotGo(const Job& job, absl::string_view field, absl::string_view value,
+                       absl::string_view why) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("consistency: ", v1::Consistency_Name(job.config.consistency()),
+                   " does not go with ", field, " \"", value, "\": ", why));
+}
+
+// One payload makes an update of its own, with a weight, some time after its step.
+absl::Status CheckFitsAsync(const Job& job) {
+  const v1::JobConfig& config = job.config;
+  if (job.perturbation.kind != Perturbation::Kind::kNone) {
+    return DoesNotGo(job, "perturbation", config.perturbation(),
+                     "how much noise there is would depend on who comes when; choose SYNC, QUORUM "
+                     "or perturbation none");
+  }
+  if (job.reset.action != ResidualReset::Action::kNone) {
+    return DoesNotGo(job, "reset", config.reset(),
+                     "there is no step that all workers begin together; choose reset none");
+  }
+  if (job.optimizer->draws_noise()) {
+    return DoesNotGo(job, "optimizer", config.optimizer(),
+                     "its noise is that of whole steps; choose SYNC or QUORUM");
+  }
+  for (size_t b = 0; b < job.plans.size(); ++b) {
+    const BlockPlan& plan = job.plans[b];
+    if (plan.basis_size > 0 || plan.codec->server_state_size(job.Key(0, b)) > 0) {
+      return DoesNotGo(job, "codec", SpecName(config.codec()),
+                       "what it keeps between steps is of steps that all take together; choose "
+                       "another codec");
+    }
+    if (plan.compress_down) {
+      return DoesNotGo(job, "downlink", config.downlink(),
+                       absl::StrCat("the updates of codec ", SpecName(config.codec()),
+                                    " would be compressed again, with a residual of other workers' "
+                                    "steps; choose aggregate"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckFitsConsistency(const Job& job) {
+  if (job.keeps_mean && job.config.consistency() != v1::SYNC) {
+    return DoesNotGo(job, "error_feedback", job.config.error_feedback(),
+                     "EF21's mean is that of all members' memories, so none may be left out; "
+                     "choose SYNC or error_feedback classic");
+  }
+  return job.config.consistency() == v1::ASYNC ? CheckFitsAsync(job) : absl::OkStatus();
+}
+
 absl::Status MakePlans(Job* job) {
   PlanOptions options = {.feedback = job->feedback,
                          .units = job->optimizer->units(),
@@ -84,18 +134,17 @@ absl::Status MakePlans(Job* job) {
                          .clip = job->clip};
   GRADWIRE_RETURN_IF_ERROR(
       MakePart("downlink", ParseDownlink(job->config.downlink()), &options.downlink));
+  // The aggregate of one payload is no longer than that.
+  const bool alone = job->config.consistency() == v1::ASYNC;
+  if (alone && options.downlink == DownlinkChoice::kAuto) {
+    options.downlink = DownlinkChoice::kAggregate;
+  }
   GRADWIRE_ASSIGN_OR_RETURN(job->codecs, ChooseCodecs(job->config, job->layout));
   CutForCodecs(job->codecs, &job->layout);
   GRADWIRE_ASSIGN_OR_RETURN(job->plans, PlanBlocks(job->codecs, options, job->layout));
   job->keeps_mean = std::any_of(job->plans.begin(), job->plans.end(),
                                 [](const BlockPlan& plan) { return plan.keeps_mean(); });
-  if (job->keeps_mean && job->config.consistency() == v1::QUORUM) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "consistency: QUORUM does not go with error_feedback \"", job->config.error_feedback(),
-        "\": EF21's mean is that of all members' memories, so none may be left out; choose SYNC or "
-        "error_feedback classic"));
-  }
-  return absl::OkStatus();
+  return CheckFitsConsistency(*job);
 }
 
 }  // namespace

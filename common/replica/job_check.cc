@@ -17,6 +17,8 @@ namespace {
 constexpr uint64_t kMaxSteps = uint64_t{1} << 40;
 constexpr uint64_t kMaxWorkers = 100000;
 constexpr uint64_t kMaxBatch = uint64_t{1} << 24;
+constexpr uint64_t kMaxLead = 1000;
+constexpr uint32_t kDefaultLead = 4;
 constexpr size_t kMaxNameBytes = 200;
 constexpr double kMaxWaitSeconds = 604800;  // a week
 
@@ -88,17 +90,29 @@ absl::Status CheckMembership(const v1::Membership& membership) {
                     kMaxWaitSeconds);
 }
 
-absl::Status CheckConsistency(const v1::JobConfig& config) {
-  if (config.consistency() == v1::SYNC) {
-    if (!config.has_quorum()) return absl::OkStatus();
+// What belongs to another mode is refused, not ignored.
+absl::Status CheckModeFields(const v1::JobConfig& config) {
+  const v1::Consistency mode = config.consistency();
+  if (mode != v1::SYNC && mode != v1::QUORUM && mode != v1::ASYNC) {
     return absl::InvalidArgumentError(
-        "quorum: of no use with consistency SYNC, which waits for every member; leave it out, or "
-        "set consistency QUORUM");
+        absl::StrCat("consistency: ", static_cast<int>(mode), " is none of SYNC, QUORUM, ASYNC"));
   }
-  if (config.consistency() != v1::QUORUM) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "consistency: ", static_cast<int>(config.consistency()), " is neither SYNC nor QUORUM"));
+  const auto unused = [mode](absl::string_view field, absl::string_view wanted) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(field, ": of no use with consistency ", v1::Consistency_Name(mode),
+                     "; leave it out, or ", "set consistency ", wanted));
+  };
+  if (config.has_quorum() && mode != v1::QUORUM) return unused("quorum", "QUORUM");
+  if (config.has_async() && mode != v1::ASYNC) return unused("async", "ASYNC");
+  return absl::OkStatus();
+}
+
+absl::Status CheckConsistency(const v1::JobConfig& config) {
+  GRADWIRE_RETURN_IF_ERROR(CheckModeFields(config));
+  if (config.consistency() == v1::ASYNC) {
+    return CheckField("async.max_lead", uint64_t{config.async().max_lead()}, 1, kMaxLead);
   }
+  if (config.consistency() != v1::QUORUM) return absl::OkStatus();
   const v1::Quorum& quorum = config.quorum();
   const uint64_t workers = quorum.workers();
   GRADWIRE_RETURN_IF_ERROR(CheckField("quorum.workers", workers, 1, config.membership().workers()));
@@ -141,6 +155,9 @@ void FillJobDefaults(v1::JobConfig* config) {
   FillMembershipDefaults(config->mutable_membership());
   if (config->consistency() == v1::QUORUM) {
     FillQuorumDefaults(config->membership().workers(), config->mutable_quorum());
+  }
+  if (config->consistency() == v1::ASYNC && config->async().max_lead() == 0) {
+    config->mutable_async()->set_max_lead(kDefaultLead);
   }
   if (config->has_model()) FillModelDefaults(config->mutable_model());
 }

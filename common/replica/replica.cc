@@ -22,6 +22,27 @@ absl::Status Damaged(uint64_t version, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("record ", version, ": ", what));
 }
 
+// ASYNC: a used payload is the one that is answered, of a step up to this.
+absl::Status CheckAnswer(const Job& job, const Record& record, const v1::Header& header) {
+  if (job.config.consistency() != v1::ASYNC) {
+    if (!header.has_answer()) return absl::OkStatus();
+    return Damaged(record.version, "it answers one payload, but the job is not ASYNC");
+  }
+  const int used = header.used_size();
+  const v1::AsyncAnswer& answer = header.answer();
+  if (used > (header.has_answer() ? 1 : 0) ||
+      (used == 1 && header.used(0).rank() != answer.rank())) {
+    return Damaged(record.version, "it uses another payload than the one that it answers");
+  }
+  if (!header.has_answer()) return absl::OkStatus();
+  if (answer.step() == 0 || answer.step() > record.version) {
+    return Damaged(record.version, absl::StrCat("it answers a payload of step ", answer.step(),
+                                                ", which is not in ", "[1, ", record.version, "]"));
+  }
+  if (answer.weight() > 0 && answer.weight() <= 1) return absl::OkStatus();
+  return Damaged(record.version, absl::StrCat("weight ", answer.weight(), " is not in (0, 1]"));
+}
+
 absl::Status CheckHeader(const Job& job, const Record& record, const v1::Header& header) {
   for (const float rate : {header.learning_rate(), header.next_learning_rate()}) {
     if (!std::isfinite(rate)) {
@@ -41,7 +62,7 @@ absl::Status CheckHeader(const Job& job, const Record& record, const v1::Header&
   if (record.version == 0 && header.used_size() != 0) {
     return Damaged(0, "the first record has no update, but names contributors");
   }
-  return absl::OkStatus();
+  return CheckAnswer(job, record, header);
 }
 
 // Appends the hash of each of the layout's blocks of `values`.
@@ -50,6 +71,15 @@ void AppendBlockHashes(const Layout& layout, absl::Span<const float> values,
   for (size_t block = 0; block < layout.blocks(); ++block) {
     hashes->push_back(Hash64(values.subspan(layout.block_offset(block), layout.block_size(block))));
   }
+}
+
+// Whose keys the blocks of a record's update are decoded with.
+uint64_t StepOf(uint64_t version, const v1::Header& header) {
+  return header.has_answer() ? header.answer().step() : version;
+}
+
+void Scale(float weight, BlockValues* update) {
+  for (float& value : update->values) value *= weight;
 }
 
 // EF21: an update is a difference, and what is applied is the mean of gradients after it.
@@ -149,6 +179,7 @@ absl::Status Replica::CheckParts(const Record& record, std::vector<v1::UpdatePar
 absl::Status Replica::CheckBlocks(const std::vector<v1::UpdatePart>& parts) const {
   const v1::Header& header = parts.back().header();
   const uint64_t step = parts.back().version();
+  const uint64_t of_payload = StepOf(step, header);
   const size_t blocks = header.used_size() == 0 ? 0 : job_->layout.blocks();
   size_t next = 0;
   BlockValues scratch;
@@ -164,7 +195,7 @@ absl::Status Replica::CheckBlocks(const std::vector<v1::UpdatePart>& parts) cons
         return Damaged(step, absl::StrCat("block ", next, ": codec ", static_cast<int>(codec),
                                           " is not the job's, ", static_cast<int>(wanted)));
       }
-      const absl::Status status = Decode(step, block, header.flushed(), &scratch);
+      const absl::Status status = Decode(of_payload, block, header.flushed(), &scratch);
       if (!status.ok()) {
         return Damaged(step, absl::StrCat("block ", next, ": ", status.message()));
       }
@@ -194,19 +225,21 @@ void Replica::ApplyBlocks(const std::vector<v1::UpdatePart>& parts, const BlockD
   for (const v1::UpdatePart& part : parts) {
     for (const v1::BlockPayload& block : part.blocks()) {
       context.key = KeyAt(step, block.block());
-      ApplyBlock(context, block, header.flushed(), &update);
+      ApplyBlock(context, block, header, &update);
       if (block_done) block_done(block.block());
     }
   }
   if (header.perturbation_scale() != 0) Perturb(step, header.perturbation_scale());
 }
 
-void Replica::ApplyBlock(const StepContext& context, const v1::BlockPayload& block, bool flushed,
-                         BlockValues* update) {
+void Replica::ApplyBlock(const StepContext& context, const v1::BlockPayload& block,
+                         const v1::Header& header, BlockValues* update) {
   const size_t b = block.block();
   const BlockPlan& plan = job_->plans[b];
   // CheckBlocks has decoded the same bytes: a codec is a function of them.
-  if (!Decode(context.key.step, block, flushed, update).ok()) std::abort();
+  const uint64_t step = StepOf(context.key.step, header);
+  if (!Decode(step, block, header.flushed(), update).ok()) std::abort();
+  if (header.has_answer()) Scale(header.answer().weight(), update);
   if (plan.keeps_mean()) AddToMean(BlockOf(&state_.back(), b), update);
   const size_t vectors = state_.size() - (job_->keeps_mean ? 1 : 0);
   std::vector<absl::Span<float>> state(vectors);
@@ -214,7 +247,7 @@ void Replica::ApplyBlock(const StepContext& context, const v1::BlockPayload& blo
   StepContext here = context;
   here.units = plan.units;
   job_->optimizer->Apply(here, *update, BlockOf(&parameters_, b), state);
-  if (plan.basis_size == 0 || flushed) return;
+  if (plan.basis_size == 0 || header.flushed()) return;
   std::vector<float> next(plan.basis_size);
   plan.codec->NextBasis(context.key, block.payload(), absl::MakeSpan(next));
   std::copy(next.begin(), next.end(), bases_.begin() + static_cast<ptrdiff_t>(plan.basis_offset));

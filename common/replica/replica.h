@@ -40,7 +40,8 @@ class Replica {
   absl::Span<const float> bases() const { return bases_; }
   // The key of a block of a step that starts from these bases.
   BlockKey KeyAt(uint64_t step, size_t block) const;
-  // A block of an update of that step.  InvalidArgument: its payload is damaged.
+  // A block of an update of that step, before AsyncAnswer.weight.  InvalidArgument: its payload is
+  // damaged.
   absl::Status Decode(uint64_t step, const v1::BlockPayload& block, bool flushed,
                       BlockValues* update) const;
   uint64_t applied() const { return applied_; }  // updates that had payloads in them
@@ -78,8 +79,8 @@ class Replica {
   absl::Status CheckBlocks(const std::vector<v1::UpdatePart>& parts) const;
   absl::Span<float> BlockOf(std::vector<float>* values, size_t block) const;
   void ApplyBlocks(const std::vector<v1::UpdatePart>& parts, const BlockDone& block_done);
-  void ApplyBlock(const StepContext& context, const v1::BlockPayload& block, bool flushed,
-                  BlockValues* update);
+  void ApplyBlock(const StepContext& context, const v1::BlockPayload& block,
+                  const v1::Header& header, BlockValues* update);
   void Perturb(uint64_t step, float scale);
   void ForgetMean();
 

@@ -57,6 +57,10 @@ class Printer {
                             UsedText(header), header.learning_rate(), header.loss(), payload_bytes,
                             record.server_part.size());
     }
+    if (header.has_answer()) {
+      absl::StrAppendFormat(&line, " rank=%d step=%d weight=%.6g", header.answer().rank(),
+                            header.answer().step(), header.answer().weight());
+    }
     if (header.has_evaluation()) absl::StrAppend(&line, EvaluationText(header.evaluation()));
     const std::vector<std::string> flags = Flags(record.version, header);
     if (!flags.empty()) absl::StrAppend(&line, " ", absl::StrJoin(flags, ","));

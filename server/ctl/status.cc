@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "common/rpc/channel.h"
 #include "gradwire/v1/admin.grpc.pb.h"
 #include "server/ctl/commands.h"
@@ -17,6 +18,17 @@ namespace {
 
 double PerStep(uint64_t bytes, uint64_t steps) {
   return steps == 0 ? 0 : static_cast<double>(bytes) / static_cast<double>(steps);
+}
+
+// "0: 12, 1: 30"; nothing for a job that is not ASYNC.
+template <typename Counts>
+std::string Histogram(absl::string_view name, const Counts& counts) {
+  std::vector<std::string> bars;
+  for (int i = 0; i < counts.size(); ++i) {
+    if (counts[i] > 0) bars.push_back(absl::StrCat(i, ": ", counts[i]));
+  }
+  if (bars.empty()) return "";
+  return absl::StrFormat("%-10s %s payloads\n", name, absl::StrJoin(bars, ", "));
 }
 
 std::string JobTable(const v1::GetStatusResponse& status) {
@@ -39,7 +51,8 @@ std::string JobTable(const v1::GetStatusResponse& status) {
   absl::StrAppendFormat(&out, "payloads   %d late, %d duplicate blocks, %d refused, %d abstained\n",
                         status.payloads_late(), status.payloads_duplicate(),
                         status.payloads_refused(), status.payloads_abstained());
-  return out;
+  return absl::StrCat(out, Histogram("staleness", status.staleness()),
+                      Histogram("lead", status.lead()));
 }
 
 std::string WorkerTable(const v1::GetStatusResponse& status) {

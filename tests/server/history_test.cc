@@ -73,8 +73,8 @@ TEST(HistoryTest, AnotherProcessGoesOnWhereThisOneEnded) {
     EXPECT_EQ((*history)->replica().chain_hash(), live.chain_hash());
     EXPECT_EQ((*history)->replica().header().SerializeAsString(),
               live.header().SerializeAsString());
-    ASSERT_NE((*history)->comparable_hash(), nullptr);
-    EXPECT_EQ(*(*history)->comparable_hash(), live.Hash());
+    ASSERT_NE((*history)->comparable_hash((*history)->replica().version()), nullptr);
+    EXPECT_EQ(*(*history)->comparable_hash((*history)->replica().version()), live.Hash());
     ASSERT_TRUE(CommitNext(history->get()).ok());
     EXPECT_EQ((*history)->replica().Hash(), TrainedReplica(job, 8).Hash());
   }
@@ -87,7 +87,7 @@ TEST(HistoryTest, ReplicasAreComparedAtMultiplesOfHashEvery) {
   ASSERT_TRUE(CommitNext(history->get()).ok());
   for (uint64_t step = 1; step <= 9; ++step) {
     ASSERT_TRUE(CommitNext(history->get()).ok());
-    const uint64_t* hash = (*history)->comparable_hash();
+    const uint64_t* hash = (*history)->comparable_hash((*history)->replica().version());
     ASSERT_EQ(hash != nullptr, step % 3 == 0) << step;
     if (hash != nullptr) {
       EXPECT_EQ(*hash, TrainedReplica(job, step).Hash());

@@ -34,18 +34,23 @@ void RealCluster::Leave(size_t worker) {
 void RealCluster::Follow() {
   for (RealWorker& worker : workers) {
     if (worker.gone) continue;
-    while (!worker.replica->started() || worker.replica->version() < cluster.version()) {
-      const uint64_t next = worker.replica->started() ? worker.replica->version() + 1 : 0;
-      const absl::Status applied = worker.replica->Apply(*cluster.coordinator->log().Find(next));
-      ASSERT_TRUE(applied.ok()) << applied;
-      const absl::Status resolved = worker.uplink->Resolve(next, worker.replica->header());
-      ASSERT_TRUE(resolved.ok()) << resolved;
-    }
+    Follow(static_cast<size_t>(&worker - workers.data()));
     EXPECT_EQ(worker.replica->Hash(), workers.front().replica->Hash()) << worker.at.id;
   }
 }
 
-std::vector<v1::Gradient> RealCluster::Push(size_t index, const GradientOf& gradient) {
+void RealCluster::Follow(size_t index) {
+  RealWorker& worker = workers[index];
+  while (!worker.replica->started() || worker.replica->version() < cluster.version()) {
+    const uint64_t next = worker.replica->started() ? worker.replica->version() + 1 : 0;
+    const absl::Status applied = worker.replica->Apply(*cluster.coordinator->log().Find(next));
+    ASSERT_TRUE(applied.ok()) << applied;
+    const absl::Status resolved = worker.uplink->Resolve(next, worker.replica->header());
+    ASSERT_TRUE(resolved.ok()) << resolved;
+  }
+}
+
+void RealCluster::Encode(size_t index, const GradientOf& gradient) {
   RealWorker& worker = workers[index];
   const v1::Header& now = worker.replica->header();
   const uint64_t step = worker.replica->version() + 1;
@@ -60,6 +65,11 @@ std::vector<v1::Gradient> RealCluster::Push(size_t index, const GradientOf& grad
                              .base_chain_hash = worker.replica->chain_hash()},
                             absl::MakeSpan(values), {.loss = 1, .samples = 1});
   EXPECT_TRUE(encoded.ok()) << encoded;
+}
+
+std::vector<v1::Gradient> RealCluster::Push(size_t index, const GradientOf& gradient) {
+  RealWorker& worker = workers[index];
+  Encode(index, gradient);
   std::vector<v1::Gradient> sent;
   for (const v1::TrainRequest& request : worker.uplink->Messages(
            {.rank = worker.at.lease.rank(), .incarnation = worker.at.lease.incarnation()})) {

@@ -34,11 +34,14 @@ class RealCluster {
   // Every member of the open step sends its payload; then all follow the log.
   void Step(const GradientOf& gradient);
   void Steps(uint64_t count, const GradientOf& gradient);
+  // One worker's payload, made at what it has followed so far, and held.
+  void Encode(size_t worker, const GradientOf& gradient);
   // One worker's payload, made and sent; the messages.
   std::vector<v1::Gradient> Push(size_t worker, const GradientOf& gradient);
   // The payload that a worker holds, once more.
   void Resend(size_t worker);
   void Follow();
+  void Follow(size_t worker);  // this one alone
 
   const Job& job() const { return *cluster.job; }
   const Replica& replica() const { return *workers.front().replica; }

@@ -65,7 +65,7 @@ TEST(UpdateMakerTest, TheUpdateIsThePayloadOfTheMeanInRankOrder) {
     for (size_t i = 0; i < mean.size(); ++i) {
       mean[i] = ((gradients[0][i] + gradients[1][i]) + gradients[2][i]) / 3.0f;
     }
-    const auto made = UpdateMaker(job).Make(CompleteRound(job, gradients), HeaderAt(*job));
+    const auto made = UpdateMaker(job).Make(CompleteRound(job, gradients), 1, HeaderAt(*job));
     ASSERT_TRUE(made.ok()) << made.status();
     const auto record = MakeRecord(1, made->parts, made->payload_bytes);
     const std::vector<std::string> payloads = RecordPayloads(*record);
@@ -101,8 +101,8 @@ TEST(UpdateMakerTest, PartsFitIntoMessagesAndOnlyTheLastHasTheHeader) {
     for (size_t i = 0; i < c.members; ++i) {
       header.add_members()->set_id(absl::StrCat(i, std::string(200, 'n')));
     }
-    const auto made =
-        UpdateMaker(job).Make(CompleteRound(job, {std::vector<float>(c.dimension, 1.0f)}), header);
+    const auto made = UpdateMaker(job).Make(
+        CompleteRound(job, {std::vector<float>(c.dimension, 1.0f)}), 1, header);
     ASSERT_TRUE(made.ok()) << made.status();
     EXPECT_EQ(made->parts.size(), c.parts);
     for (size_t i = 0; i < made->parts.size(); ++i) {
@@ -125,7 +125,7 @@ TEST(UpdateMakerTest, ReplicasTakeWhatItMakes) {
     v1::Header header = HeaderAt(*job);
     header.set_previous_chain_hash(std::string(AsView(replica.chain_hash())));
     const auto round = CompleteRound(job, {TestGradient(*job, 1), TestGradient(*job, 2)});
-    const auto made = UpdateMaker(job).Make(round, header);
+    const auto made = UpdateMaker(job).Make(round, 1, header);
     ASSERT_TRUE(made.ok()) << made.status();
     const absl::Status applied = replica.Apply(*MakeRecord(1, made->parts));
     EXPECT_TRUE(applied.ok()) << applied;
@@ -135,7 +135,7 @@ TEST(UpdateMakerTest, ReplicasTakeWhatItMakes) {
 TEST(UpdateMakerTest, WithoutPerturbationOfNothingComesExactlyNothing) {
   const auto job = MakerJob(1000, "codec: 'random_k:0.1'");
   const auto made = UpdateMaker(job).Make(
-      CompleteRound(job, {std::vector<float>(1000, 0.0f), std::vector<float>(1000, 0.0f)}),
+      CompleteRound(job, {std::vector<float>(1000, 0.0f), std::vector<float>(1000, 0.0f)}), 1,
       HeaderAt(*job));
   ASSERT_TRUE(made.ok());
   const auto record = MakeRecord(1, made->parts);
@@ -147,7 +147,7 @@ TEST(UpdateMakerTest, WhatIsNotFiniteIsNeverMade) {
   v1::Header header = HeaderAt(*job);
   header.set_learning_rate(3e38f);  // the noise alone overflows
   const auto made = UpdateMaker(job).Make(
-      CompleteRound(job, {std::vector<float>(kBlockSize + 1000, 0.0f)}), header);
+      CompleteRound(job, {std::vector<float>(kBlockSize + 1000, 0.0f)}), 1, header);
   EXPECT_EQ(made.status().code(), absl::StatusCode::kOutOfRange);
   for (const char* part : {"step 1", "block 0", "w[", "lower the learning rate"}) {
     EXPECT_THAT(std::string(made.status().message()), HasSubstr(part));
@@ -184,7 +184,7 @@ TEST(UpdateMakerTest, ClipsTheAggregateInGradientUnits) {
       UpdateMaker maker(job);
       const Round round = CompleteRound(job, payloads);
       EXPECT_NEAR(maker.Norm(round, kRate), 13, 1e-5);
-      const auto made = maker.Make(round, HeaderAt(*job));
+      const auto made = maker.Make(round, 1, HeaderAt(*job));
       ASSERT_TRUE(made.ok()) << made.status();
       const auto values = PayloadValues(RecordPayloads(*MakeRecord(1, made->parts))[0]);
       for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(values[i], unit * c.want[i], 1e-5) << i;
@@ -197,7 +197,7 @@ TEST(UpdateMakerTest, TheNormIsOfAllBlocks) {
   std::vector<float> payload(kBlockSize + 9, 0.0f);
   payload[5] = 1.5f;
   payload[kBlockSize + 3] = -2;  // in units of 0.5: a gradient of norm 5
-  const auto made = UpdateMaker(job).Make(CompleteRound(job, {payload}), HeaderAt(*job));
+  const auto made = UpdateMaker(job).Make(CompleteRound(job, {payload}), 1, HeaderAt(*job));
   ASSERT_TRUE(made.ok());
   const auto payloads = RecordPayloads(*MakeRecord(1, made->parts));
   EXPECT_NEAR(PayloadValues(payloads[0])[5], 0.3, 1e-6);
@@ -214,7 +214,7 @@ TEST(UpdateMakerTest, WithoutALearningRateTheNormIsInfiniteAndEveryClipIsToNothi
     EXPECT_EQ(maker.Norm(round, 0), std::numeric_limits<double>::infinity());
     v1::Header header = HeaderAt(*job);
     header.set_learning_rate(0);
-    const auto made = maker.Make(round, header);
+    const auto made = maker.Make(round, 1, header);
     ASSERT_TRUE(made.ok()) << made.status();
     for (const float value : PayloadValues(RecordPayloads(*MakeRecord(1, made->parts))[0])) {
       EXPECT_EQ(value, 0.0f);
@@ -249,7 +249,7 @@ TEST(UpdateMakerTest, ManySmallBlocksFitIntoMessages) {
   Replica replica(job);
   ASSERT_TRUE(replica.Apply(*FirstRecord(*job)).ok());
   header.set_previous_chain_hash(std::string(AsView(replica.chain_hash())));
-  const auto made = UpdateMaker(job).Make(round, header);
+  const auto made = UpdateMaker(job).Make(round, 1, header);
   ASSERT_TRUE(made.ok()) << made.status();
   for (const std::string& part : made->parts) EXPECT_LE(part.size() + 16, kMaxMessageBytes);
   ASSERT_TRUE(replica.Apply(*MakeRecord(1, made->parts)).ok());

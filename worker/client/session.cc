@@ -90,6 +90,7 @@ Turn Session::MakeTurn() const {
   }
   turn.kind = Turn::Kind::kCompute;
   turn.step = version() + 1;
+  turn.batch = IsAsync() ? Named()->clock() + 1 : turn.step;
   turn.learning_rate = header().next_learning_rate();
   turn.rank = Named()->rank();
   turn.replay = !MaySend();
@@ -159,10 +160,10 @@ absl::Status Session::Leave(absl::string_view reason,
   return absl::OkStatus();
 }
 
-// A member that leaves an open step makes all others send theirs again.
+// SYNC: a member that leaves an open step makes all others send theirs again.
 void Session::SettleHeld() {
   const absl::Duration end = Now() + kSettle;
-  while (stream_ != nullptr && uplink_->held_step() == version() + 1 && Now() < end) {
+  while (stream_ != nullptr && uplink_->held_step() != 0 && Now() < end) {
     if (!Pump(kWait).ok()) return;
   }
 }
@@ -262,6 +263,9 @@ absl::Status Session::TakeUpdatePart(std::string part) {
   GRADWIRE_RETURN_IF_ERROR(uplink_->Resolve(version(), header()));
   resyncs_ = 0;
   finished_ = header().finished();
+  if (IsAsync() && uplink_->held_step() != 0 && MaySend() && !uplink_->SentAs(self_)) {
+    GRADWIRE_RETURN_IF_ERROR(uplink_->Withdraw());
+  }
   SettleResidual();
   SaveWhenDue();
   if (!caught_up_sent_ && IsCaughtUp()) SendCaughtUp();
@@ -312,7 +316,9 @@ const v1::Member* Session::Named() const {
 bool Session::MaySend() const {
   const v1::Member* const named = Named();
   if (!joined_ || !in_line_ || named == nullptr || !IsCaughtUp()) return false;
-  return named->rank() == self_.rank && (IsFixed() || named->incarnation() == self_.incarnation);
+  const bool any_incarnation = IsFixed() && !IsAsync();
+  return named->rank() == self_.rank &&
+         (any_incarnation || named->incarnation() == self_.incarnation);
 }
 
 // What an earlier incarnation sent must be known, too, or its residual will never be: unless that
@@ -320,13 +326,23 @@ bool Session::MaySend() const {
 bool Session::TurnIsDue() const {
   const v1::Member* const named = Named();
   if (!joined_ || !in_line_ || named == nullptr) return false;
-  if (uplink_->held_step() == version() + 1) return false;
+  if (uplink_->held_step() != 0) return false;
+  if (IsAsync()) return MaySend() && !IsTooFarAhead();
   if (MaySend()) return true;
   return uplink_->remembers() && (IsFixed() || named->incarnation() >= line_incarnation_);
 }
 
+// ASYNC: the slowest members have to come after first.
+bool Session::IsTooFarAhead() const {
+  const auto& members = header().members();
+  return std::any_of(members.begin(), members.end(), [this](const v1::Member& member) {
+    return member.clock() + job_->config.async().max_lead() < Named()->clock();
+  });
+}
+
 // Of the steps up to the one that was open at Join, payloads may have been sent before.
 bool Session::TurnMayBeVoid() const {
+  if (IsAsync()) return true;  // not void, but at newer parameters
   return !uplink_->remembers() || (MaySend() && version() > promised_.version());
 }
 

@@ -51,6 +51,8 @@ struct Turn {
   Kind kind = Kind::kFinished;
   uint64_t step = 0;     // to compute; 0 when finished
   uint64_t version = 0;  // of parameters()
+  // Which of its samples the worker should take: the step; ASYNC: the number of its own payload.
+  uint64_t batch = 0;
   float learning_rate = 0;
   uint32_t rank = 0;
   // The payload of this step was sent already, or will not be: it is computed again for the sake
@@ -135,7 +137,8 @@ class Session {
   void SaveAtEnd();
   void Save();
   void WarnOnce(const absl::Status& status);
-  bool KeepsState() const { return store_ != nullptr && uplink_->remembers(); }
+  // ASYNC: none, as a residual then belongs to no version.
+  bool KeepsState() const { return store_ != nullptr && uplink_->remembers() && !IsAsync(); }
 
   // session.cc
   absl::StatusOr<bool> Pump(absl::Duration wait);
@@ -152,7 +155,9 @@ class Session {
   bool IsCaughtUp() const;
   const v1::Member* Named() const;  // this worker's id in the newest header; null: it is not there
   bool IsFixed() const { return job_->config.membership().mode() == v1::Membership::FIXED; }
-  bool MaySend() const;        // the step after the newest record waits for this worker's payload
+  bool IsAsync() const { return job_->config.consistency() == v1::ASYNC; }
+  bool IsTooFarAhead() const;
+  bool MaySend() const;        // the newest record lets this worker send a payload
   bool TurnIsDue() const;      // and it has not been made; or it is to be made again
   bool TurnMayBeVoid() const;  // a record may close the step without this worker's payload
   Turn MakeTurn() const;

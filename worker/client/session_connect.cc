@@ -126,7 +126,7 @@ absl::Status Session::OpenStream() {
   *request.mutable_hello()->mutable_at() = PointAt(follower_->replica());
   Send(request);
   if (IsCaughtUp()) SendCaughtUp();
-  if (MaySend() && uplink_->held_step() == version() + 1) SendHeld();
+  if (MaySend() && uplink_->held_step() != 0) SendHeld();
   return absl::OkStatus();
 }
 

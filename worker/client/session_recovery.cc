@@ -43,6 +43,8 @@ void Session::PlanReplica(const v1::JoinResponse& response) {
   recover_at_.reset();
   if (!in_line_ && KeepsState() && response.has_recover_at() && !job_over_) {
     recover_at_ = response.recover_at();
+  } else if (IsAsync()) {
+    why_empty_ = "an ASYNC job's workers save none";
   } else if (store_ == nullptr) {
     why_empty_ = "there is no --state_dir";
   } else if (store_->points().empty()) {

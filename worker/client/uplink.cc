@@ -133,18 +133,34 @@ v1::Gradient* Uplink::NewMessage(const OpenStep& open) {
 }
 
 absl::Span<const v1::TrainRequest> Uplink::Messages(const MemberKey& as) {
-  if (std::find(sent_as_.begin(), sent_as_.end(), as) == sent_as_.end()) sent_as_.push_back(as);
+  if (!SentAs(as)) sent_as_.push_back(as);
   return held_;
 }
 
 absl::Status Uplink::Resolve(uint64_t version, const v1::Header& header) {
   const bool reset = reset_id_.has_value() && *reset_id_ != header.reset_id();
   reset_id_ = header.reset_id();
-  if (held_step_ != 0 && held_step_ == version) {
+  if (held_step_ != 0 && IsAnswered(version, header)) {
     if (!reset && !abstained_ && !WasUsed(header)) GRADWIRE_RETURN_IF_ERROR(TakeBack());
     Drop();
   }
   if (reset) memory_.Reset();
+  return absl::OkStatus();
+}
+
+bool Uplink::IsAnswered(uint64_t version, const v1::Header& header) const {
+  if (job_->config.consistency() != v1::ASYNC) return held_step_ == version;
+  const v1::AsyncAnswer& answer = header.answer();
+  return answer.step() == held_step_ && SentAs({answer.rank(), answer.incarnation()});
+}
+
+bool Uplink::SentAs(const MemberKey& member) const {
+  return std::find(sent_as_.begin(), sent_as_.end(), member) != sent_as_.end();
+}
+
+absl::Status Uplink::Withdraw() {
+  if (!abstained_) GRADWIRE_RETURN_IF_ERROR(TakeBack());
+  Drop();
   return absl::OkStatus();
 }
 
@@ -155,7 +171,7 @@ bool Uplink::WasUsed(const v1::Header& header) const {
         key.incarnation >= *same_bits_from_) {
       return true;
     }
-    return std::find(sent_as_.begin(), sent_as_.end(), key) != sent_as_.end();
+    return SentAs(key);
   });
 }
 

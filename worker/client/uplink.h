@@ -77,10 +77,15 @@ class Uplink {
   // the member as this worker.  Valid until the next call of Encode, Resolve or Reset.
   absl::Span<const v1::TrainRequest> Messages(const MemberKey& as);
 
-  // To be called with the header of every record, in order.  A held payload of that step
-  // which the update did not use goes back into the residual; another reset_id than
-  // before makes the residual zero.
+  // To be called with the header of every record, in order.  A held payload that this update
+  // decides about (it is of its step; ASYNC: it is the one that is answered) and does not use goes
+  // back into the residual; another reset_id than before makes the residual zero.
   absl::Status Resolve(uint64_t version, const v1::Header& header);
+
+  // Whether Messages was called with this member for the held payload.
+  bool SentAs(const MemberKey& member) const;
+  // The held payload goes back into the residual: it was sent as a member that may no longer speak.
+  absl::Status Withdraw();
 
   // Residual zero, nothing held: the replica took another way than by the updates.  With the
   // reset_id of the newest header, if there is one.
@@ -105,6 +110,7 @@ class Uplink {
   std::string WhatIsNotFinite(const OpenStep& open, absl::Span<const float> gradient) const;
   std::string Prepare(const OpenStep& open, absl::Span<float> gradient);
   void EncodeBlocks(const OpenStep& open, absl::Span<float> gradient);
+  bool IsAnswered(uint64_t version, const v1::Header& header) const;
   bool WasUsed(const v1::Header& header) const;
   absl::Status TakeBack();
   BlockKey KeyOf(uint64_t step, uint32_t block) const;  // of the held payload

@@ -48,9 +48,13 @@ class Loop {
   }
 
  private:
+  // ASYNC: the versions that a worker gets to see skip some.
   bool EvaluationIsDue(const Turn& turn) const {
-    const uint64_t every = session_.job()->config.trainer().eval_every();
-    return turn.evaluate && every > 0 && turn.version > 0 && turn.version % every == 0;
+    const v1::JobConfig& config = session_.job()->config;
+    const uint64_t every = config.trainer().eval_every();
+    if (!turn.evaluate || every == 0 || turn.version == 0) return false;
+    if (config.consistency() != v1::ASYNC) return turn.version % every == 0;
+    return turn.version / every != last_version_ / every;
   }
 
   absl::Status Compute(const Turn& turn) {
@@ -58,8 +62,9 @@ class Loop {
     if (EvaluationIsDue(turn)) {
       report.evaluation = trainer_->Evaluate(turn.version, session_.parameters());
     }
+    last_version_ = turn.version;
     const StepResult result =
-        trainer_->Step(turn.step, turn.rank, session_.parameters(), absl::MakeSpan(gradient_));
+        trainer_->Step(turn.batch, turn.rank, session_.parameters(), absl::MakeSpan(gradient_));
     report.loss = result.loss;
     report.samples = result.samples;
     if (turn.replay) return session_.Push(absl::MakeSpan(gradient_), report);
@@ -97,7 +102,8 @@ class Loop {
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<MetricsFile> metrics_;
   std::vector<float> gradient_;
-  bool computed_ = false;  // a step: there is progress to show
+  uint64_t last_version_ = 0;  // of the turn before
+  bool computed_ = false;      // a step: there is progress to show
 };
 
 }  // namespace

@@ -174,6 +174,48 @@ TEST(JobTest, RefusesAQuorumOrAMembershipThatCannotBeMeant) {
   }
 }
 
+TEST(JobTest, AnAsyncJobHasALeadAndAnotherSchema) {
+  const auto job = Make(absl::StrCat(kSmall, "consistency: ASYNC"));
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ((*job)->config.async().max_lead(), 4u);
+  EXPECT_NE((*job)->schema_hash, (*Make(kSmall))->schema_hash);
+  const auto again = Make(JobText((*job)->config));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ((*again)->schema_hash, (*job)->schema_hash);
+}
+
+TEST(JobTest, RefusesWhatDoesNotGoWithAsync) {
+  const struct {
+    const char* rest;
+    const char* want;
+  } cases[] = {
+      {"consistency: SYNC async { }", "async: of no use with consistency SYNC"},
+      {"consistency: QUORUM async { }", "set consistency ASYNC"},
+      {"consistency: ASYNC quorum { }", "quorum: of no use with consistency ASYNC"},
+      {"consistency: ASYNC async { max_lead: 1001 }", "async.max_lead: 1001 is not in [1, 1000]"},
+      {"consistency: ASYNC perturbation: 'gaussian:std=0.1'",
+       "ASYNC does not go with perturbation \"gaussian:std=0.1\""},
+      {"consistency: ASYNC reset: 'reset:steps=5'", "choose reset none"},
+      {"consistency: ASYNC optimizer: 'sgld:lr=0.1'", "its noise is that of whole steps"},
+      {"consistency: ASYNC codec: 'count_sketch'", "choose another codec"},
+      {"consistency: ASYNC codec: 'top_k:0.1' downlink: 'compressed'",
+       "ASYNC does not go with downlink \"compressed\""},
+      {"consistency: ASYNC codec: 'top_k:0.5' error_feedback: 'ef21'",
+       "ASYNC does not go with error_feedback \"ef21\""},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.rest);
+    const absl::Status status = Make(absl::StrCat(kSmall, c.rest)).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(c.want));
+  }
+  const absl::Status bases = Make(
+                                 "model { tensors { tensor { name: 'm' shape: [ 90, 70 ] } } } "
+                                 "steps: 1 codec: 'powersgd:1' consistency: ASYNC")
+                                 .status();
+  EXPECT_THAT(std::string(bases.message()), HasSubstr("does not go with codec \"powersgd\""));
+}
+
 TEST(JobTest, SaddleHasItsDefaults) {
   const auto job = Make("model { quadratic_saddle { dimension: 3 } } steps: 1");
   ASSERT_TRUE(job.ok()) << job.status();
@@ -222,7 +264,7 @@ TEST(JobTest, RefusesWithFieldValueAndLimit) {
        "schedule[1]: \"cosinus\": no schedule \"cosinus\""},
       {kSmall + std::string("perturbation: 'gaussian:-1'"),
        "perturbation: \"gaussian:-1\": std: -1 is not in ["},
-      {kSmall + std::string("consistency: 7"), "consistency: 7 is neither SYNC nor QUORUM"},
+      {kSmall + std::string("consistency: 7"), "consistency: 7 is none of SYNC, QUORUM, ASYNC"},
       {kSmall + std::string("membership { mode: 9 }"),
        "membership.mode: 9 is neither ELASTIC nor FIXED"},
       {kSmall + std::string("membership { workers: 100001 }"),
