@@ -92,10 +92,11 @@ absl::Status Coordinator::CheckLead(const WorkerEntry& worker, uint64_t step) co
 }
 
 bool Coordinator::AllHaveAbstained() const {
+  const auto& workers = membership_.workers();
   const auto& named = history_->replica().header().members();
-  return std::all_of(named.begin(), named.end(), [this](const v1::Member& member) {
-    const auto worker = membership_.workers().find(member.id());
-    return worker != membership_.workers().end() && worker->second.abstained_running > 0;
+  return std::all_of(named.begin(), named.end(), [&workers](const v1::Member& member) {
+    const auto worker = workers.find(member.id());
+    return worker != workers.end() && worker->second.abstained_running > 0;
   });
 }
 
