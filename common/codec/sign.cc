@@ -30,16 +30,19 @@ class Sign final : public DenseAggregateCodec {
 
   void Encode(const BlockKey& key, absl::Span<float> values, std::string* payload) const override {
     SetFloatEnvironment();
+    const SubBlocks parts(key.size, length_);
+    std::string signs((key.size + 7) / 8, '\0');
     payload->clear();
-    SubBlocks(key.size, length_).ForEachIn(0, key.size, [&](size_t, size_t begin, size_t end) {
+    // A sub-block stays in the first-level cache from its sum to its rest.
+    parts.ForEachIn(0, key.size, [&](size_t, size_t begin, size_t end) {
       const SignSums sums = SumBySign(&values[begin], end - begin);
       const double mean = (sums.above + sums.below) / static_cast<double>(end - begin);
-      AppendLittleEndian(FiniteFloat(mean), payload);
+      const float scale = FiniteFloat(mean);
+      AppendLittleEndian(scale, payload);
+      PackSignsTakeScale(scale, &values[begin], reinterpret_cast<uint8_t*>(&signs[begin / 8]),
+                         end - begin);
     });
-    const size_t scale_bytes = payload->size();
-    payload->resize(scale_bytes + (key.size + 7) / 8);
-    PackSigns(values.data(), reinterpret_cast<uint8_t*>(&(*payload)[scale_bytes]), key.size);
-    KeepRest(key, *payload, values);
+    payload->append(signs);
   }
 
  private:

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
+#include <functional>
 
 #include "common/kernels/simd_targets.h"
 #include "common/kernels/target.h"
@@ -171,23 +173,8 @@ void CollectIndices(const float* x, size_t n, uint32_t least, size_t count,
 // Zero is below every limit.
 uint32_t LeastKey(float least) { return std::max(1u, Key(least)); }
 
-}  // namespace
-
-void SelectLargest(const float* x, size_t n, size_t k, std::vector<uint32_t>* indices) {
-  const Threshold threshold = FindThreshold(x, n, k);
-  CollectIndices(x, n, threshold.key, threshold.at_or_above, indices);
-  // Of the values equal to the k-th, the lowest indices stay.
-  size_t kept = 0;
-  size_t equal = 0;
-  for (const uint32_t index : *indices) {
-    if (Key(x[index]) == threshold.key && equal++ >= threshold.wanted) continue;
-    (*indices)[kept++] = index;
-  }
-  indices->resize(kept);
-}
-
-size_t CountAtLeast(const float* x, size_t n, float least) {
-  const uint32_t key = LeastKey(least);
+// How many have this key or a greater one.
+size_t CountFrom(const float* x, size_t n, uint32_t key) {
   size_t count = 0;
   size_t i = 0;
   if (!UseScalarKernels()) i = HWY_DYNAMIC_DISPATCH(CountSimd)(x, n, key, &count);
@@ -195,6 +182,62 @@ size_t CountAtLeast(const float* x, size_t n, float least) {
     if (Key(x[i]) >= key) ++count;
   }
   return count;
+}
+
+// Of `indices`, which are those of all values from the threshold on and perhaps of others: the k.
+// Of the values equal to the k-th, the lowest indices stay.
+void KeepLargest(const float* x, const Threshold& threshold, std::vector<uint32_t>* indices) {
+  size_t kept = 0;
+  size_t equal = 0;
+  for (const uint32_t index : *indices) {
+    const uint32_t key = Key(x[index]);
+    if (key < threshold.key || (key == threshold.key && equal++ >= threshold.wanted)) continue;
+    (*indices)[kept++] = index;
+  }
+  indices->resize(kept);
+}
+
+// A key that, going by a sample, somewhat more than k values reach.
+uint32_t GuessLeast(const float* x, size_t n, size_t k) {
+  constexpr size_t kRun = 16;  // a cache line
+  constexpr size_t kRuns = 256;
+  std::array<uint32_t, kRun * kRuns> sample;
+  for (size_t run = 0; run < kRuns; ++run) {
+    const float* const begin = x + run * (n / kRuns);
+    for (size_t i = 0; i < kRun; ++i) sample[run * kRun + i] = Key(begin[i]);
+  }
+  const double expected =
+      static_cast<double>(k) / static_cast<double>(n) * static_cast<double>(sample.size());
+  const auto rank = static_cast<size_t>(expected + 4 * std::sqrt(expected) + 4);
+  std::nth_element(sample.begin(), sample.begin() + rank, sample.end(), std::greater<>());
+  return sample[rank];
+}
+
+// Those that the guess lets through are few: the rest is done with them alone.  False: it let
+// through fewer than k, or too many to gain by it.
+bool SelectAmongFew(const float* x, size_t n, size_t k, std::vector<uint32_t>* indices) {
+  const uint32_t least = std::max(1u, GuessLeast(x, n, k));
+  const size_t count = CountFrom(x, n, least);
+  if (count < k || count > n / 4) return false;
+  CollectIndices(x, n, least, count, indices);
+  std::vector<float> few(count);
+  for (size_t i = 0; i < count; ++i) few[i] = x[(*indices)[i]];
+  KeepLargest(x, FindThreshold(few.data(), count, k), indices);
+  return true;
+}
+
+}  // namespace
+
+void SelectLargest(const float* x, size_t n, size_t k, std::vector<uint32_t>* indices) {
+  constexpr size_t kLeastForSample = size_t{1} << 15;
+  if (n >= kLeastForSample && k <= n / 16 && SelectAmongFew(x, n, k, indices)) return;
+  const Threshold threshold = FindThreshold(x, n, k);
+  CollectIndices(x, n, threshold.key, threshold.at_or_above, indices);
+  KeepLargest(x, threshold, indices);
+}
+
+size_t CountAtLeast(const float* x, size_t n, float least) {
+  return CountFrom(x, n, LeastKey(least));
 }
 
 void SelectAtLeast(const float* x, size_t n, float least, std::vector<uint32_t>* indices) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The k values of greatest magnitude, exactly: a radix histogram over the bits
-// of |x| finds the k-th, and one pass collects.  No sort.  Or all from a magnitude on.
+// The k values of greatest magnitude, exactly: a radix histogram over the bits of |x| finds the
+// k-th, and one pass collects; where k is a small part, only among those that a sample does not
+// rule out.  No sort.  Or all from a magnitude on.
 #pragma once
 
 #include <cstddef>

@@ -11,6 +11,9 @@ namespace gradwire {
 // Writes ceil(n / 8) bytes; what is left of the last one is zero.
 void PackSigns(const float* x, uint8_t* bits, size_t n);
 
+// The same, and takes off what the bits stand for: x[i] -= x[i] < 0 ? -scale : scale.
+void PackSignsTakeScale(float scale, float* x, uint8_t* bits, size_t n);
+
 // out[i] = below where the bit is one, above where it is zero; reads ceil(n / 8) bytes.
 void UnpackSigns(const uint8_t* bits, float above, float below, float* out, size_t n);
 

@@ -2,6 +2,7 @@
 // Implementation of vector.h: Highway, and the scalar reference at the end.
 #include "common/kernels/vector.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 
@@ -58,6 +59,25 @@ size_t FirstNonFiniteSimd(const float* x, size_t n) {
       n, [=](auto d, size_t i) HWY_ATTR { return NonFiniteLanes(d, hn::LoadU(d, x + i)); });
 }
 
+// As unsigned numbers, magnitudes have the order of floats, and NaN is above all.
+uint32_t MaxMagnitudeSimd(const float* x, size_t n) {
+  const hn::ScalableTag<uint32_t> d;
+  const size_t lanes = hn::Lanes(d);
+  const auto magnitude = hn::Set(d, 0x7FFFFFFFu);
+  auto most = hn::Zero(d);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto bits = hn::BitCast(d, hn::LoadU(hn::RebindToFloat<decltype(d)>(), x + i));
+    most = hn::Max(most, hn::And(bits, magnitude));
+  }
+  uint32_t result = hn::GetLane(hn::MaxOfLanes(d, most));
+  for (; i < n; ++i) {
+    const uint32_t bits = std::bit_cast<uint32_t>(x[i]) & 0x7FFFFFFFu;
+    result = bits > result ? bits : result;
+  }
+  return result;
+}
+
 size_t FirstNonFiniteSumSimd(const float* sum, float scale, const float* x, size_t n) {
   return FindFirstVector(n, [=](auto d, size_t i) HWY_ATTR {
     const auto scaled = hn::Mul(hn::Set(d, scale), hn::LoadU(d, x + i));
@@ -80,6 +100,7 @@ HWY_EXPORT(AddScaledSimd);
 HWY_EXPORT(DivideSimd);
 HWY_EXPORT(FirstNonFiniteSimd);
 HWY_EXPORT(FirstNonFiniteSumSimd);
+HWY_EXPORT(MaxMagnitudeSimd);
 
 bool NonFinite(float x) { return (std::bit_cast<uint32_t>(x) & 0x7F800000u) == 0x7F800000u; }
 
@@ -113,6 +134,19 @@ size_t FirstNonFinite(const float* x, size_t n) {
   size_t i = 0;
   while (i < n && !NonFinite(x[i])) ++i;
   return i;
+}
+
+float MaxMagnitude(const float* x, size_t n) {
+  constexpr uint32_t kInfinity = 0x7F800000u;
+  uint32_t most = 0;
+  if (!UseScalarKernels()) {
+    most = HWY_DYNAMIC_DISPATCH(MaxMagnitudeSimd)(x, n);
+  } else {
+    for (size_t i = 0; i < n; ++i) {
+      most = std::max(most, std::bit_cast<uint32_t>(x[i]) & 0x7FFFFFFFu);
+    }
+  }
+  return std::bit_cast<float>(std::min(most, kInfinity));
 }
 
 size_t FirstNonFiniteSum(const float* sum, float scale, const float* x, size_t n) {

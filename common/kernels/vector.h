@@ -23,6 +23,9 @@ void Divide(const float* x, float divisor, float* out, size_t n);
 // The first i for which x[i] is NaN or infinite, or n.
 size_t FirstNonFinite(const float* x, size_t n);
 
+// The greatest |x[i]|; infinite when one is NaN or infinite, 0 when n is.
+float MaxMagnitude(const float* x, size_t n);
+
 // The first i for which sum[i] + scale * x[i] is NaN or infinite, or n.
 size_t FirstNonFiniteSum(const float* sum, float scale, const float* x, size_t n);
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -63,7 +64,23 @@ absl::Span<float> ErrorMemory::BlockOf(std::vector<float>* values, size_t block)
   return absl::MakeSpan(*values).subspan(range.offset, range.size);
 }
 
-size_t ErrorMemory::FirstNonFinite(float learning_rate, absl::Span<const float> gradient) const {
+size_t ErrorMemory::FirstNonFinite(float learning_rate, absl::Span<const float> gradient) {
+  if (SurelyFinite(learning_rate, gradient)) return gradient.size();
+  return SearchNonFinite(learning_rate, gradient);
+}
+
+// By magnitudes alone.  Those in memory are read only when their bound, which every step raises by
+// what the worst codec could leave, has grown too high to tell.
+bool ErrorMemory::SurelyFinite(float learning_rate, absl::Span<const float> gradient) {
+  constexpr float kFar = 1e37f;
+  const float most = MaxMagnitude(gradient.data(), gradient.size());
+  const float part = most * std::max(1.0f, std::abs(learning_rate));
+  if (!(bound_ + part <= kFar)) bound_ = MaxMagnitude(memory_.data(), memory_.size());
+  reach_ = bound_ + part;
+  return reach_ <= kFar;
+}
+
+size_t ErrorMemory::SearchNonFinite(float learning_rate, absl::Span<const float> gradient) const {
   for (size_t b = 0; b < job_->layout.blocks(); ++b) {
     const Block& range = job_->layout.block(b);
     const BlockPlan& plan = job_->plans[b];
@@ -98,6 +115,10 @@ void ErrorMemory::Prepare(const WorkerStep& step, absl::Span<float> gradient) {
 
 void ErrorMemory::Encode(const BlockKey& key, bool flush, absl::Span<float> gradient,
                          std::string* payload) {
+  // A decoded value can be as large as the norm of a block: its greatest magnitude times the root
+  // of kBlockSize, and a factor for codecs that round away from zero.
+  constexpr float kMostLeft = 4096;
+  bound_ = std::max(bound_, kMostLeft * reach_);
   const BlockPlan& plan = job_->plans[key.block];
   const Codec& codec = job_->CodecOf(key.block, flush);
   if (plan.keeps_mean()) return EncodeDifference(key, gradient, payload);
@@ -131,6 +152,7 @@ void ErrorMemory::EncodeDifference(const BlockKey& key, absl::Span<float> gradie
 absl::Status ErrorMemory::TakeBack(const BlockKey& key, bool flush, absl::string_view payload) {
   const BlockPlan& plan = job_->plans[key.block];
   if (!Remembers(plan)) return absl::OkStatus();
+  bound_ = std::numeric_limits<float>::infinity();
   return AddDecoded(job_->CodecOf(key.block, flush), key, payload, plan.keeps_mean() ? -1.0f : 1.0f,
                     BlockOf(&memory_, key.block));
 }
@@ -144,6 +166,7 @@ absl::Status ErrorMemory::Load(Contents contents) {
   GRADWIRE_RETURN_IF_ERROR(CheckValues("momentum", contents.momentum, momentum_.size()));
   memory_ = std::move(contents.residual);
   momentum_ = std::move(contents.momentum);
+  bound_ = std::numeric_limits<float>::infinity();
   fresh_ = contents.fresh;
   return absl::OkStatus();
 }
@@ -151,6 +174,7 @@ absl::Status ErrorMemory::Load(Contents contents) {
 void ErrorMemory::Reset() {
   std::fill(memory_.begin(), memory_.end(), 0.0f);
   std::fill(momentum_.begin(), momentum_.end(), 0.0f);
+  bound_ = 0;
   fresh_ = true;
 }
 

@@ -29,10 +29,12 @@ class ErrorMemory {
   explicit ErrorMemory(std::shared_ptr<const Job> job);
 
   // The first coordinate of the gradient that is not finite, or would not be together with
-  // what is remembered; or dimension().  u of each block's plan.
-  size_t FirstNonFinite(float learning_rate, absl::Span<const float> gradient) const;
+  // what is remembered; or dimension().  u of each block's plan.  To be asked before Encode, for
+  // the gradient that is encoded: mostly it reads nothing but that.
+  size_t FirstNonFinite(float learning_rate, absl::Span<const float> gradient);
 
-  // Turns a finite gradient into what is encoded: the codecs' momenta.
+  // Turns a finite gradient into what is encoded: the codecs' momenta, where there are any.
+  bool averages() const { return !momentum_.empty(); }
   void Prepare(const WorkerStep& step, absl::Span<float> gradient);
 
   // Of one block.  `key` has rank, unit and basis; `gradient` is the block's, taken as scratch.
@@ -61,12 +63,16 @@ class ErrorMemory {
 
  private:
   absl::Span<float> BlockOf(std::vector<float>* values, size_t block) const;
+  bool SurelyFinite(float learning_rate, absl::Span<const float> gradient);
+  size_t SearchNonFinite(float learning_rate, absl::Span<const float> gradient) const;
   void EncodeDifference(const BlockKey& key, absl::Span<float> gradient, std::string* payload);
 
   const std::shared_ptr<const Job> job_;
   std::vector<float> memory_;
   std::vector<float> momentum_;  // of codecs, and v of ef21_sgdm
   bool fresh_ = true;            // no step since the last reset
+  float bound_ = 0;              // no magnitude in memory_ is above it
+  float reach_ = 0;              // nor, with the gradient last asked about, above this
 };
 
 }  // namespace gradwire

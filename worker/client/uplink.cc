@@ -69,7 +69,7 @@ std::string Uplink::Prepare(const OpenStep& open, absl::Span<float> gradient) {
                                       [](const BlockPlan& plan) { return plan.traits.needs_norm; });
   if (needs_norm) step.gradient_norm = std::sqrt(SumOfSquares(gradient.data(), gradient.size()));
   memory_.Prepare(step, gradient);
-  return WhatIsNotFinite(open, gradient);
+  return memory_.averages() ? WhatIsNotFinite(open, gradient) : "";
 }
 
 // The same noise at every worker, so that its mean is itself.
@@ -94,7 +94,7 @@ void Uplink::AddNoise(uint64_t step, absl::Span<float> gradient) const {
   }
 }
 
-std::string Uplink::WhatIsNotFinite(const OpenStep& open, absl::Span<const float> gradient) const {
+std::string Uplink::WhatIsNotFinite(const OpenStep& open, absl::Span<const float> gradient) {
   const size_t bad = memory_.FirstNonFinite(open.learning_rate, gradient);
   if (bad == gradient.size()) return "";
   const absl::Span<const float> memory = residual();

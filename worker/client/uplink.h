@@ -107,7 +107,7 @@ class Uplink {
  private:
   v1::Gradient* NewMessage(const OpenStep& open);
   void AddNoise(uint64_t step, absl::Span<float> gradient) const;
-  std::string WhatIsNotFinite(const OpenStep& open, absl::Span<const float> gradient) const;
+  std::string WhatIsNotFinite(const OpenStep& open, absl::Span<const float> gradient);
   std::string Prepare(const OpenStep& open, absl::Span<float> gradient);
   void EncodeBlocks(const OpenStep& open, absl::Span<float> gradient);
   bool IsAnswered(uint64_t version, const v1::Header& header) const;

@@ -49,6 +49,25 @@ TEST(SelectLargestTest, EqualsAFullSortForEverySizeAndCount) {
   }
 }
 
+// What a sample of the values would say, they are not.
+TEST(SelectLargestTest, NoPlaceWhereTheLargeOnesLieMisleadsIt) {
+  constexpr size_t kSize = size_t{1} << 17;
+  for (const size_t k : {size_t{1}, size_t{100}, size_t{1310}, kSize / 16}) {
+    std::vector<float> x(kSize, 0.0f);
+    x[77] = 1;
+    x[kSize - 1] = -2;
+    ExpectSameAsSorting(x, k);  // fewer than k are not zero
+    std::fill(x.begin(), x.end(), -0.25f);
+    ExpectSameAsSorting(x, k);  // all alike
+    for (size_t i = 0; i < kSize; ++i) x[i] = static_cast<float>(i % 512 < 16 ? 1000 + i % 7 : i);
+    ExpectSameAsSorting(x, k);  // other ones at the places of a regular sample
+    for (size_t i = 0; i < kSize; ++i) x[i] = static_cast<float>(i) * (i % 2 == 0 ? 1.0f : -1.0f);
+    ExpectSameAsSorting(x, k);  // all at the end
+    std::reverse(x.begin(), x.end());
+    ExpectSameAsSorting(x, k);
+  }
+}
+
 TEST(SelectLargestTest, TiesGoToTheLowestIndex) {
   const std::vector<std::vector<float>> few = {
       {0.0f, -0.0f}, {1.0f, -1.0f}, {2.0f}, {0.0f, 1.0f, -1.0f, 2.0f}, {1e-45f, 0.0f, -1e-45f}};

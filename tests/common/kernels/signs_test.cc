@@ -36,6 +36,23 @@ TEST(PackSignsTest, EveryTargetSaysWhatIsBelowZero) {
   }
 }
 
+TEST(PackSignsTest, TakingTheScaleLeavesWhatUnpackingAndSubtractingLeaves) {
+  for (const size_t n : TestSizes()) {
+    const std::vector<float> x = HardValues(n, 5);
+    std::vector<uint8_t> want_bits((n + 7) / 8);
+    PackSigns(x.data(), want_bits.data(), n);
+    std::vector<float> want = x;
+    for (float& value : want) value = value - (value < 0 ? -0.3f : 0.3f);
+    ForEachTarget([&] {
+      std::vector<float> rest = x;
+      std::vector<uint8_t> bits(want_bits.size(), 0xFF);
+      PackSignsTakeScale(0.3f, rest.data(), bits.data(), n);
+      EXPECT_EQ(bits, want_bits);
+      EXPECT_EQ(rest, want);
+    });
+  }
+}
+
 TEST(UnpackSignsTest, EveryTargetSelectsByTheBit) {
   for (const size_t n : TestSizes()) {
     std::vector<uint8_t> bits((n + 7) / 8);
@@ -65,10 +82,12 @@ TEST(SumBySignTest, IsSixteenPartialSumsOfEachSign) {
       want.above += above[lane];
       want.below += below[lane];
     }
-    const SignSums sums = SumBySign(x.data(), n);
-    EXPECT_EQ(sums.above, want.above);
-    EXPECT_EQ(sums.below, want.below);
-    EXPECT_EQ(sums.count_below, count);
+    ForEachTarget([&] {
+      const SignSums sums = SumBySign(x.data(), n);
+      EXPECT_EQ(sums.above, want.above);
+      EXPECT_EQ(sums.below, want.below);
+      EXPECT_EQ(sums.count_below, count);
+    });
   }
 }
 

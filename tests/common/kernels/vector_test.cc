@@ -90,6 +90,25 @@ TEST(VectorTest, FirstNonFiniteFindsEachPlaceAndEachKind) {
   });
 }
 
+TEST(VectorTest, MaxMagnitudeIsTheGreatestAndInfiniteForWhatIsNotFinite) {
+  ForEachTarget([&] {
+    EXPECT_EQ(MaxMagnitude(nullptr, 0), 0.0f);
+    for (const size_t n : TestSizes()) {
+      for (size_t i = 0; i < n; i += 1 + n / 20) {
+        std::vector<float> x(n, i % 2 == 0 ? -0.5f : 0.5f);
+        x[i] = i % 3 == 0 ? -2.0f : 2.0f;
+        EXPECT_EQ(MaxMagnitude(x.data(), n), 2.0f);
+        for (const float kind :
+             {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+              -std::numeric_limits<float>::quiet_NaN()}) {
+          x[i] = kind;
+          EXPECT_EQ(MaxMagnitude(x.data(), n), std::numeric_limits<float>::infinity());
+        }
+      }
+    }
+  });
+}
+
 TEST(VectorTest, FirstNonFiniteSumFindsOverflowWhereBothTermsAreFinite) {
   ForEachTarget([&] {
     for (const size_t n : TestSizes()) {

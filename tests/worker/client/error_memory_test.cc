@@ -213,7 +213,7 @@ TEST(ErrorMemoryTest, FindsWhatWouldNotBeFiniteBeforeItIsSent) {
   for (const Case& c : cases) {
     SCOPED_TRACE(testing::Message() << c.job << " rate " << c.rate << " value " << c.value);
     const auto job = MemoryJob(c.job);
-    const ErrorMemory memory(job);
+    ErrorMemory memory(job);
     std::vector<float> gradient(kDimension, 1.0f);
     gradient[77] = c.value;
     EXPECT_EQ(memory.FirstNonFinite(c.rate, gradient), c.bad ? 77U : kDimension);
@@ -231,6 +231,32 @@ TEST(ErrorMemoryTest, FindsADifferenceThatOverflows) {
   EXPECT_EQ(memory.FirstNonFinite(1, gradient), kDimension);
   gradient[5] = -3e38f;
   EXPECT_EQ(memory.FirstNonFinite(1, gradient), 5U);
+}
+
+// Magnitudes are followed by a bound, which must hold whatever a codec leaves.
+TEST(ErrorMemoryTest, ASumThatOverflowsIsFoundAtAnyStep) {
+  for (const char* codec : {"top_k:0.01", "random_k:0.01", "sign", "qsgd", "natural"}) {
+    SCOPED_TRACE(codec);
+    const auto job = MemoryJob(
+        absl::StrCat("optimizer: 'sgd:lr=1' error_feedback: 'classic' codec: '", codec, "'"));
+    ErrorMemory memory(job);
+    bool found = false;
+    for (uint64_t step = 1; step <= 61 && !found; ++step) {
+      // Ever larger, so that what is remembered comes near the greatest float.
+      std::vector<float> gradient(kDimension, std::ldexp(1.0f, static_cast<int>(2 * step) + 7));
+      bool finite = true;
+      for (size_t i = 0; i < gradient.size(); ++i) {
+        finite = finite && std::isfinite(memory.residual()[i] + gradient[i]);
+      }
+      EXPECT_EQ(memory.FirstNonFinite(1, gradient) == gradient.size(), finite) << step;
+      found = !finite;
+      if (!finite) break;
+      BlockKey key = job->Key(step, 0);
+      std::string payload;
+      memory.Encode(key, false, absl::MakeSpan(gradient), &payload);
+    }
+    EXPECT_TRUE(found);
+  }
 }
 
 }  // namespace
