@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
@@ -17,8 +18,8 @@ namespace {
 constexpr size_t kMaxWaiting = 1000;  // calls of Set
 
 std::string ChangeText(const v1::JobConfig& before, const v1::JobConfig& after) {
-  return absl::StrCat(SettingsText(SettingsBetween(before, after)),
-                      " (before: ", SettingsText(SettingsBetween(after, before)), ")");
+  return absl::CHexEscape(absl::StrCat(SettingsText(SettingsBetween(before, after)), " (before: ",
+                                       SettingsText(SettingsBetween(after, before)), ")"));
 }
 
 }  // namespace
@@ -106,8 +107,8 @@ absl::Status Coordinator::TakeFileChanges() {
     return absl::OkStatus();
   }
   const v1::JobConfig before = config_;
-  GRADWIRE_ASSIGN_OR_RETURN(const v1::JobConfig changed, WithSettings(config_, changes));
-  if (IsEmpty(SettingsBetween(before, changed))) {
+  const absl::StatusOr<v1::JobConfig> changed = WithSettings(before, changes);
+  if (changed.ok() && IsEmpty(SettingsBetween(before, *changed))) {
     job_file_due_ = history_->replica().version();  // somebody has set the same
     NoteJobFile();
     return absl::OkStatus();
@@ -115,10 +116,9 @@ absl::Status Coordinator::TakeFileChanges() {
   absl::Status status = CheckMaySet();
   if (status.ok()) status = PlanSettings(changes);
   if (!status.ok()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the job file has changed since this state directory saw it last (",
-                     ChangeText(before, changed), "), but ", status.message(),
-                     "; take the change back, or use another --state_dir"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the job file has changed since this state directory saw it last (", SettingsText(changes),
+        "), but ", status.message(), "; take the change back, or use another --state_dir"));
   }
   LogInfo(absl::StrCat("the job file has changed: ", ChangeText(before, config_), ", from version ",
                        job_file_due_.value(), " on"));

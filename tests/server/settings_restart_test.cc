@@ -121,9 +121,9 @@ TEST_F(SettingsRestartTest, AChangeThatComesTooLateIsRefusedWithItsReason) {
   cluster.Steps(workers, 7);
   const absl::Status below = cluster.Restart("steps: 7", &disk_);
   EXPECT_EQ(below.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(below.message()),
-              AllOf(HasSubstr("(steps=7 (before: steps=10))"),
-                    HasSubstr("steps: 7 is below 8, the step that is open")));
+  EXPECT_THAT(
+      std::string(below.message()),
+      AllOf(HasSubstr("(steps=7), but "), HasSubstr("steps: 7 is below 8, the step that is open")));
   ASSERT_TRUE(cluster.Restart("steps: 8", &disk_).ok());
   cluster.Greet(&workers[0]);
   cluster.Steps(workers, 1);
@@ -132,6 +132,20 @@ TEST_F(SettingsRestartTest, AChangeThatComesTooLateIsRefusedWithItsReason) {
   EXPECT_EQ(ended.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(ended.message()), HasSubstr("the job has ended, at version 8"));
   ASSERT_TRUE(cluster.Restart("steps: 8", &disk_).ok());
+}
+
+// The file's change is good for the file, but not for what was set since.
+TEST_F(SettingsRestartTest, AChangeThatDoesNotGoWithWhatWasSetIsRefused) {
+  const std::string quorum = "steps: 10 consistency: QUORUM membership { workers: 4 } quorum { ";
+  SettingsCluster cluster(quorum + "workers: 3 min_workers: 1 }", &disk_);
+  const auto workers = cluster.EnterAll(4);
+  cluster.Set("quorum_workers: 2");
+  cluster.Steps({workers[0], workers[1]}, 1);
+  const absl::Status refused = cluster.Restart(quorum + "workers: 3 min_workers: 3 }", &disk_);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.message()),
+              AllOf(HasSubstr("(quorum.min_workers=3), but "),
+                    HasSubstr("quorum.min_workers: 3 is not in [1, 2]")));
 }
 
 TEST_F(SettingsRestartTest, ASetScheduleRulesTheLearningRateAlsoAfterARestart) {
