@@ -192,7 +192,7 @@ TEST_F(SettingsRestartTest, AnotherScheduleRemembersNothing) {
   EXPECT_EQ(rate(1), 0.5f);
   EXPECT_EQ(rate(2), 0.25f);
   EXPECT_EQ(rate(2), 0.125f);
-  cluster.Set(plateau);  // the same: it goes on
+  cluster.Set("steps: 90 " + plateau);  // the same schedule: it goes on
   EXPECT_EQ(rate(2), 0.0625f);
   cluster.Set("schedule: 'plateau:factor=0.1,metric=loss'");
   EXPECT_EQ(rate(3), 0.5f);  // not the first of the new one: it came with the change
