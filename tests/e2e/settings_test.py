@@ -47,9 +47,8 @@ class SettingsTest(unittest.TestCase):
         cluster = self.running_cluster()
         done = self.set(cluster, "membership.min_workers=2", "snapshot_every=70000")
         self.assertEqual(done.returncode, 0, done.stderr)
-        match = re.fullmatch(
-            r"set from version (\d+) on: snapshot_every=70000 membership.min_workers=2\n", done.stdout
-        )
+        both = "snapshot_every=70000 membership.min_workers=2"
+        match = re.fullmatch(rf"set from version (\d+) on: {both}\n", done.stdout)
         self.assertIsNotNone(match, done.stdout)
         again = self.set(cluster, "snapshot_every=70000")
         self.assertEqual(again.returncode, 0, again.stderr)
@@ -65,7 +64,7 @@ class SettingsTest(unittest.TestCase):
         self.assertEqual(self.set(cluster, "snapshot_every=70000").stdout[:9], "unchanged")
         shown = run_program("gradwire", "log", "show", f"--state_dir={cluster.path('state')}")
         sets = re.findall(r"^version=(\d+) .* set (.*)$", shown.stdout, re.M)
-        self.assertEqual(sets[0], (match[1], "snapshot_every=70000 membership.min_workers=2"))
+        self.assertEqual(sets[0], (match[1], both))
         self.assertEqual([text for _, text in sets[1:]], [schedule])
         end = cluster.step_of("worker-0") + 40
         ended = self.set(cluster, f"steps={end}")
@@ -84,8 +83,8 @@ class SettingsTest(unittest.TestCase):
         cluster.wait_for_address()
         wait_until(lambda: " of 90000," in self.status(cluster), "the change to be on the log")
         wait_until(lambda: "steps: 90000\n" in self.seen_file(cluster), "the file to be noted")
-        self.assertIn("the job file has changed: steps=90000 (before: steps=100000)",
-                      cluster.server.err)
+        said = "the job file has changed: steps=90000 (before: steps=100000)"
+        self.assertIn(said, cluster.server.err)
         self.assertIn("unchanged", self.set(cluster, "snapshot_every=70000").stdout)
         self.restart(cluster, JOB.replace("changing", "another"))
         self.assertEqual(cluster.server.wait(20), 2)
