@@ -62,6 +62,7 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(CoordinatorOpti
   std::unique_ptr<Coordinator> coordinator(
       new Coordinator(std::move(options), std::move(job), std::move(history), clock, counters));
   coordinator->Resume();
+  GRADWIRE_RETURN_IF_ERROR(coordinator->TakeFileChanges());
   return coordinator;
 }
 
@@ -75,6 +76,7 @@ Coordinator::Coordinator(CoordinatorOptions options, std::shared_ptr<const Job> 
       history_(std::move(history)),
       log_(history_->log()),
       snapshots_(history_->snapshots()),
+      config_(job_->config),
       membership_(job_->config.membership()),
       round_(job_),
       async_(job_),
@@ -125,8 +127,8 @@ absl::StatusOr<v1::JoinResponse> Coordinator::JoinLocked(const v1::JoinRequest& 
   v1::JoinResponse response;
   response.set_rank(worker->rank);
   response.set_incarnation(worker->incarnation);
-  response.set_lease_seconds(job_->config.membership().lease_seconds());
-  *response.mutable_job() = job_->config;
+  response.set_lease_seconds(absl::ToDoubleSeconds(membership_.TellLease(worker)));
+  *response.mutable_job() = history_->state().config();
   response.set_schema_hash(job_->schema_hash);
   response.set_apply_revision(kApplyRevision);
   *response.mutable_newest() = NewestPoint();
@@ -164,7 +166,7 @@ bool Coordinator::OnLog(const v1::Point& point) const {
 
 v1::Point Coordinator::NewestPoint() const { return PointAt(history_->replica()); }
 
-absl::Status Coordinator::Heartbeat(const v1::HeartbeatRequest& request) {
+absl::StatusOr<v1::HeartbeatResponse> Coordinator::Heartbeat(const v1::HeartbeatRequest& request) {
   MutexLock lock(&mu_);
   GRADWIRE_ASSIGN_OR_RETURN(WorkerEntry * worker,
                             membership_.Find(request.worker_id(), request.incarnation()));
@@ -172,7 +174,9 @@ absl::Status Coordinator::Heartbeat(const v1::HeartbeatRequest& request) {
   worker->step = std::max(worker->step, request.step());
   worker->progress_age = absl::Seconds(request.progress_age_seconds());
   if (request.has_saved_version()) worker->saved_version = request.saved_version();
-  return absl::OkStatus();
+  v1::HeartbeatResponse response;
+  response.set_lease_seconds(absl::ToDoubleSeconds(membership_.TellLease(worker)));
+  return response;
 }
 
 absl::StatusOr<v1::LeaveResponse> Coordinator::Leave(const v1::LeaveRequest& request) {

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,7 +57,8 @@ class Coordinator {
 
   absl::StatusOr<v1::JoinResponse> Join(const v1::JoinRequest& request, absl::string_view peer)
       ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status Heartbeat(const v1::HeartbeatRequest& request) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::HeartbeatRequest& request)
+      ABSL_LOCKS_EXCLUDED(mu_);
   absl::StatusOr<v1::LeaveResponse> Leave(const v1::LeaveRequest& request) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Registers the stream and gives the first version to send.  OutOfRange: the point is not
@@ -69,11 +72,19 @@ class Coordinator {
   bool MayRead(const v1::Hello& who) ABSL_LOCKS_EXCLUDED(mu_);
   void StreamEnded(const v1::Hello& who, const Subscriber* stream) ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Changes operational fields of the job.  `done` is called once, without the lock: now, when
+  // nothing changes or the settings are refused; when the record that has them is committed; or
+  // with DeadlineExceeded after `patience`, and Unavailable when the server goes first.
+  using SetDone = std::function<void(absl::StatusOr<v1::SetResponse>)>;
+  void Set(const v1::Settings& settings, absl::Duration patience, SetDone done)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
   // Expires leases and time-outs; a few times a second.
   void Tick() ABSL_LOCKS_EXCLUDED(mu_);
 
   const UpdateLog& log() const { return log_; }
   const Snapshots& snapshots() const { return snapshots_; }
+  // As its file had it when this server started: see GetStatus for what was set since.
   const std::shared_ptr<const Job>& job() const { return job_; }
   // The newest at or below `version` (0: the newest).  NotFound when there is none yet, and says
   // when there will be.
@@ -86,6 +97,7 @@ class Coordinator {
     Phase phase = Phase::kWaiting;
     absl::Status failure;
     uint64_t version = 0;
+    uint64_t steps = 0;  // the job's
     double seconds = 0;  // from the first step's header to the last update
     double loss = 0;
     v1::Evaluation evaluation;
@@ -165,6 +177,24 @@ class Coordinator {
   void Fail(const absl::Status& status, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SaveFinal(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FinishIfAllLeft(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  void SetLocked(const v1::Settings& settings, absl::Duration patience, SetDone done,
+                 Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckMaySet() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The version of the record that has what is planned now.
+  uint64_t NextRecord() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status PlanSettings(const v1::Settings& settings) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void TakeConfig(v1::JobConfig config) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // What differs in the job file from when the state directory saw it last.
+  absl::Status TakeFileChanges() ABSL_LOCKS_EXCLUDED(mu_);
+  void NoteJobFile() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Every header that is made gets what is planned.
+  void AddSettings(v1::Header* header) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SettingsCommitted(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void RefuseSettings(const absl::Status& status, Effects* effects)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ExpireSettings(absl::Duration now, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   bool Running() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return phase_ == Phase::kTraining || phase_ == Phase::kStarved || phase_ == Phase::kPaused;
   }
@@ -196,6 +226,7 @@ class Coordinator {
   bool drained_ ABSL_GUARDED_BY(mu_) = false;  // no update is made any more
   absl::Status failure_ ABSL_GUARDED_BY(mu_);  // as workers are told
   absl::Status cause_ ABSL_GUARDED_BY(mu_);    // the same with its own code
+  v1::JobConfig config_ ABSL_GUARDED_BY(mu_);  // as it will be from the next record on
   Membership membership_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, std::shared_ptr<Subscriber>> streams_ ABSL_GUARDED_BY(mu_);  // by worker
   Round round_ ABSL_GUARDED_BY(mu_);  // ASYNC: of nobody, for updates that only change the members
@@ -206,6 +237,15 @@ class Coordinator {
   // Made, but not yet on the log: the disk is full.
   std::shared_ptr<const Record> pending_ ABSL_GUARDED_BY(mu_);
   v1::Header pending_header_ ABSL_GUARDED_BY(mu_);
+  struct SetCall {
+    SetDone done;
+    absl::Duration until;
+  };
+  v1::Settings planned_ ABSL_GUARDED_BY(mu_);                  // for the next record
+  std::vector<SetCall> set_waiting_ ABSL_GUARDED_BY(mu_);      // for it to be made
+  std::vector<SetCall> set_riding_ ABSL_GUARDED_BY(mu_);       // for pending_ to be committed
+  std::optional<uint64_t> job_file_due_ ABSL_GUARDED_BY(mu_);  // noted when this is committed
+  bool job_file_refused_ ABSL_GUARDED_BY(mu_) = false;         // by the disk, and said
   bool final_saved_ ABSL_GUARDED_BY(mu_) = false;
   bool final_refused_ ABSL_GUARDED_BY(mu_) = false;  // by a full disk, and said
   std::vector<Departure> departures_ ABSL_GUARDED_BY(mu_);

@@ -36,7 +36,7 @@ void Coordinator::Tick() {
     }
     DepartStuck(&effects);
     CheckLost(now, &effects);
-    const v1::Membership& config = job_->config.membership();
+    const v1::Membership& config = config_.membership();
     if (phase_ == Phase::kWaiting &&
         now - created_ > absl::Seconds(config.start_timeout_seconds())) {
       Fail(absl::DeadlineExceededError(absl::StrCat(
@@ -45,6 +45,8 @@ void Coordinator::Tick() {
            &effects);
     }
     Advance(&effects);
+    ExpireSettings(now, &effects);
+    NoteJobFile();
     TrimLog();
   }
   effects.Run();
@@ -62,7 +64,7 @@ void Coordinator::TrimLog() {
 
 void Coordinator::DepartStuck(Effects* effects) {
   if (phase_ != Phase::kTraining) return;
-  const double configured = job_->config.membership().step_timeout_seconds();
+  const double configured = config_.membership().step_timeout_seconds();
   const absl::Duration limit =
       configured > 0 ? absl::Seconds(configured)
                      : std::max(kLeastStepTimeout, kMedianSteps * MedianStep(recent_updates_));
@@ -80,7 +82,7 @@ void Coordinator::CheckLost(absl::Duration now, Effects* effects) {
   if (lost == nullptr || !Running()) return;
   Fail(absl::DeadlineExceededError(absl::StrCat(
            "worker \"", lost->id, "\" (rank ", lost->rank, ") was lost and did not return within ",
-           job_->config.membership().lost_timeout_seconds(),
+           config_.membership().lost_timeout_seconds(),
            " s (membership.lost_timeout_seconds), at step ", round_.step(),
            "; start it and the server again, with the same --state_dir, to go on")),
        effects);

@@ -29,6 +29,7 @@ void Coordinator::Resume() {
   const Replica& replica = history_->replica();
   if (!replica.started()) return;
   const v1::Header& header = replica.header();
+  TakeConfig(history_->state().config());
   RememberMembers();
   loss_ = header.loss();
   evaluation_ = header.evaluation();

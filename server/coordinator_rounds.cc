@@ -54,12 +54,14 @@ void Coordinator::Start(Effects* effects) {
   phase_ = Phase::kTraining;
   started_ = clock_->Now();
   last_update_ = started_;
-  MadeUpdate first = history_->state().MakeFirst(&header);
-  Commit(0, std::move(first), std::move(header), effects);
+  AddSettings(&header);
+  absl::StatusOr<MadeUpdate> first = history_->state().MakeFirst(&header);
+  if (!first.ok()) return Fail(first.status(), effects);
+  Commit(0, *std::move(first), std::move(header), effects);
 }
 
 bool Coordinator::QuorumReached() {
-  const v1::Quorum& quorum = job_->config.quorum();
+  const v1::Quorum& quorum = config_.quorum();
   const absl::Duration now = clock_->Now();
   const size_t arrived = round_.arrived();
   if (arrived > 0) first_arrival_ = std::min(first_arrival_, now);
@@ -77,11 +79,11 @@ v1::Header Coordinator::MakeHeader(const Round& round, const std::vector<v1::Mem
   header.set_learning_rate(replica.header().next_learning_rate());
   header.set_loss(round.loss());
   if (round.evaluation() != nullptr) *header.mutable_evaluation() = *round.evaluation();
-  const v1::JobConfig& config = job_->config;
-  const bool reached = config.has_target() && header.has_evaluation() &&
-                       Reaches(config.target(), header.evaluation());
+  AddSettings(&header);
+  const bool reached = config_.has_target() && header.has_evaluation() &&
+                       Reaches(config_.target(), header.evaluation());
   if (reached) LogInfo(absl::StrCat("step ", step, ": the target is reached"));
-  header.set_finished(reached || step >= config.steps());
+  header.set_finished(reached || step >= config_.steps());
   if (!header.finished()) {
     for (const v1::Member& member : next) *header.add_members() = member;
   }
@@ -122,9 +124,9 @@ absl::Status Coordinator::CheckAbstentions(const Round& round) {
 
 void Coordinator::CloseRound(const Round& round, Effects* effects) {
   const std::vector<v1::Member> next = membership_.NextMembers();
-  const uint32_t min_workers = job_->config.membership().min_workers();
+  const uint32_t min_workers = config_.membership().min_workers();
   const uint64_t step = history_->replica().version() + 1;
-  const bool last = step >= job_->config.steps();
+  const bool last = step >= config_.steps();
   if (!last && next.size() < min_workers) {
     if (phase_ != Phase::kStarved) {
       LogWarning(absl::StrCat("step ", step, " waits: ", next.size(), " of at least ", min_workers,
@@ -169,6 +171,7 @@ void Coordinator::TryCommit(Effects* effects) {
   last_update_ = clock_->Now();
   recent_updates_.push_back(last_update_);
   if (recent_updates_.size() > kRecentUpdates) recent_updates_.pop_front();
+  SettingsCommitted(effects);
   if (pending_header_.finished()) {
     LogInfo(absl::StrCat("version ", history_->replica().version(), " is the last"));
     phase_ = Phase::kFinishing;
@@ -214,6 +217,7 @@ void Coordinator::Fail(const absl::Status& status, Effects* effects) {
   failure_ = absl::FailedPreconditionError(absl::StrCat("the job has failed: ", status.message()));
   cause_ = absl::Status(status.code(), failure_.message());
   phase_ = Phase::kFailed;
+  RefuseSettings(failure_, effects);
   for (const auto& [id, stream] : streams_) effects->Close(stream, failure_);
   streams_.clear();
   ended_.NotifyAll();
@@ -232,6 +236,7 @@ Coordinator::Result Coordinator::WaitForEnd(absl::Duration timeout) {
   return {.phase = phase_,
           .failure = cause_,
           .version = history_->replica().version(),
+          .steps = config_.steps(),
           .seconds = absl::ToDoubleSeconds(last_update_ - started_),
           .loss = loss_,
           .evaluation = evaluation_,
@@ -256,7 +261,11 @@ absl::Status Coordinator::Drain(absl::Duration timeout) {
       LogWarning(absl::StrCat("step ", round_.step(), " is given up: it waited for ", Missing()));
     }
     drained_ = true;
-    if (history_->replica().started()) status = history_->SaveSnapshot();
+    RefuseSettings(absl::UnavailableError("the server is shutting down; the change is not on the "
+                                          "log: ask for it again when the server is back"),
+                   &effects);
+    // With a record that the disk had no room for, the state is ahead of the replica.
+    if (history_->replica().started() && pending_ == nullptr) status = history_->SaveSnapshot();
     for (const auto& [id, stream] : streams_) {
       effects.Close(stream, absl::UnavailableError("the server is shutting down"));
     }

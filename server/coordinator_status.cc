@@ -41,7 +41,7 @@ absl::StatusOr<Snapshots::File> Coordinator::SnapshotAt(uint64_t version) {
   const std::optional<Snapshots::File> file =
       snapshots_.Newest(version == 0 ? UINT64_MAX : version);
   if (file.has_value()) return *file;
-  const uint64_t every = job_->config.snapshot_every();
+  const uint64_t every = config_.snapshot_every();
   return absl::NotFoundError(absl::StrCat(
       "no snapshot at or below version ", version == 0 ? history_->replica().version() : version,
       ": the next is made at version ", (history_->replica().version() / every + 1) * every,
@@ -57,7 +57,7 @@ std::string Coordinator::EncodeState() {
 v1::GetStatusResponse Coordinator::GetStatus() {
   MutexLock lock(&mu_);
   v1::GetStatusResponse status;
-  *status.mutable_job() = job_->config;
+  *status.mutable_job() = history_->state().config();
   status.set_dimension(job_->layout.dimension());
   *status.mutable_point() = NewestPoint();
   status.set_phase(std::string(PhaseName(phase_)));

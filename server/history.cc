@@ -30,7 +30,7 @@ absl::StatusOr<std::unique_ptr<History>> History::Open(const std::shared_ptr<con
                                                        HistoryOptions options) {
   const absl::Duration begin = SteadyClock().Now();
   FileSystem* const files = options.files;
-  GRADWIRE_ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock,
+  GRADWIRE_ASSIGN_OR_RETURN(ClaimedDirectory claimed,
                             ClaimStateDirectory(files, options.state_dir, *job));
   GRADWIRE_ASSIGN_OR_RETURN(std::unique_ptr<LogStore> store,
                             LogStore::Open({.files = files,
@@ -39,7 +39,8 @@ absl::StatusOr<std::unique_ptr<History>> History::Open(const std::shared_ptr<con
                                             .fsync = options.fsync}));
   if (store->cut().has_value()) LogError(CutText(*store->cut()));
   std::unique_ptr<History> history(new History(job, std::move(options), std::move(store)));
-  history->lock_ = std::move(lock);
+  history->lock_ = std::move(claimed.lock);
+  history->job_file_changes_ = std::move(claimed.changes);
   GRADWIRE_ASSIGN_OR_RETURN(history->snapshots_,
                             Snapshots::Open({.files = files,
                                              .state_dir = history->options_.state_dir,
@@ -62,7 +63,7 @@ absl::StatusOr<std::unique_ptr<History>> History::Open(const std::shared_ptr<con
 }
 
 bool History::SnapshotIsDue(uint64_t version) const {
-  return version > 0 && (version % job_->config.snapshot_every() == 0 ||
+  return version > 0 && (version % state_->config().snapshot_every() == 0 ||
                          bytes_since_snapshot_ > options_.snapshot_bytes);
 }
 
@@ -102,6 +103,12 @@ void History::NoteHash() {
 
 absl::Status History::SaveSnapshot() {
   return snapshots_->Save(*replica_, state_->Encode(*replica_));
+}
+
+absl::Status History::NoteJobFile() {
+  GRADWIRE_RETURN_IF_ERROR(WriteJobFile(options_.files, options_.state_dir, job_->config));
+  job_file_changes_.Clear();
+  return absl::OkStatus();
 }
 
 void History::SyncLog(absl::Duration now) {

@@ -46,6 +46,10 @@ class History {
   absl::Status SaveSnapshot();
   absl::Status SaveFinal() const { return snapshots_->SaveFinal(*replica_); }
 
+  // What the job file has changed since the state directory saw it last; and that it has seen it.
+  const v1::Settings& job_file_changes() const { return job_file_changes_; }
+  absl::Status NoteJobFile();
+
   // For the snapshot under way.
   void WaitForSnapshot() { snapshots_->Wait(); }
 
@@ -78,6 +82,7 @@ class History {
   const std::shared_ptr<const Job> job_;
   const HistoryOptions options_;
   std::unique_ptr<FileLock> lock_;
+  v1::Settings job_file_changes_;
   const std::unique_ptr<LogStore> store_;
   UpdateLog log_;
   std::unique_ptr<Snapshots> snapshots_;

@@ -58,6 +58,7 @@ void Membership::Restore(absl::Span<const v1::Member> members, absl::Duration no
     worker.restored = true;
     worker.state = WorkerEntry::State::kReady;
     worker.last_heard = now;
+    TellLease(&worker);
   }
 }
 
@@ -155,6 +156,11 @@ absl::StatusOr<WorkerEntry*> Membership::Find(absl::string_view id, uint64_t inc
   return &worker;
 }
 
+absl::Duration Membership::TellLease(WorkerEntry* worker) const {
+  worker->lease = absl::Seconds(config_.lease_seconds());
+  return worker->lease;
+}
+
 absl::Status Membership::Adopt(WorkerEntry* worker, uint64_t session) {
   if (session != 0) {
     if (worker->session_known && worker->session != session) {
@@ -191,10 +197,10 @@ void Membership::ForgivePause(absl::Duration now) {
 
 std::vector<const WorkerEntry*> Membership::Expire(absl::Duration now) {
   ForgivePause(now);
-  const absl::Duration lease = absl::Seconds(config_.lease_seconds());
   std::vector<const WorkerEntry*> lost;
   for (auto& [id, worker] : workers_) {
     if (!worker.alive()) continue;
+    const absl::Duration lease = std::max(worker.lease, absl::Seconds(config_.lease_seconds()));
     if (worker.broken && now - worker.broken_at > kReconnectGrace) {
       Remove(&worker, WorkerEntry::State::kLost,
              absl::StrCat("its stream broke and it did not come back within ",

@@ -37,6 +37,7 @@ struct WorkerEntry {
   bool broken = false;     // its Train stream ended without a word, at broken_at
   absl::Duration broken_at;
   absl::Duration last_heard;
+  absl::Duration lease;                   // that it was told last
   absl::Duration lost_at;                 // when it is not alive: since then
   uint64_t step = 0;                      // newest it told of
   absl::Duration progress_age;            // of its trainer, as of the last heartbeat
@@ -61,6 +62,11 @@ class Membership {
   static constexpr absl::Duration kMaxPause = absl::Seconds(1);
 
   explicit Membership(const v1::Membership& config) : config_(config) {}
+
+  // The mode stays.  A worker has the longer one of the lease that it was told last and this.
+  void Configure(const v1::Membership& config) { config_ = config; }
+  // What a worker is told: to be called with every answer to it.
+  absl::Duration TellLease(WorkerEntry* worker) const;
 
   // After the server's restart, the members that the log names: ready, as before, but not
   // connected and with unknown sessions.  Each has one lease from now to come back, and gives way
@@ -124,7 +130,7 @@ class Membership {
   void ForgetOldest();
   void ForgivePause(absl::Duration now);
 
-  const v1::Membership config_;
+  v1::Membership config_;
   std::map<std::string, WorkerEntry> workers_;  // by id; nodes do not move
   bool fixed_ = false;                          // Fix was called
   absl::Duration now_;                          // the latest that a call has told

@@ -27,7 +27,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options,
                           &server->counters_));
   server->parameter_service_ = std::make_unique<ParameterService>(
       server->coordinator_.get(), &server->counters_, &server->pool_);
-  server->admin_service_ = std::make_unique<AdminService>(server->coordinator_.get());
+  server->admin_service_ =
+      std::make_unique<AdminService>(server->coordinator_.get(), &server->pool_);
   GRADWIRE_RETURN_IF_ERROR(server->Listen());
   server->ticker_ = std::thread([raw = server.get()] { raw->TickLoop(); });
   return server;

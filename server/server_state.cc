@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/replica/settings.h"
 
 namespace gradwire {
 namespace {
@@ -61,12 +62,15 @@ bool ReadKnown(const std::string& text, std::map<std::string, ServerState::Known
 
 ServerState::ServerState(std::shared_ptr<const Job> job)
     : job_(std::move(job)),
+      config_(job_->config),
       update_maker_(job_),
       reset_rule_(job_),
       on_demand_(job_),
       learning_rate_(job_->optimizer->learning_rate(), job_->schedule) {}
 
-MadeUpdate ServerState::MakeFirst(v1::Header* header) {
+absl::StatusOr<MadeUpdate> ServerState::MakeFirst(v1::Header* header) {
+  GRADWIRE_RETURN_IF_ERROR(TakeSettings(header->settings()));
+  *header->mutable_settings() = SettingsOf(config_);
   header->set_next_learning_rate(learning_rate_.At(1));
   NoteHeader(0, *header);
   touched_ = {};
@@ -77,6 +81,7 @@ absl::StatusOr<MadeUpdate> ServerState::Make(const Round& round, const Replica& 
                                              v1::Header* header) {
   const uint64_t version = replica.version() + 1;
   if (header->has_evaluation()) learning_rate_.Observe(header->evaluation());
+  GRADWIRE_RETURN_IF_ERROR(TakeSettings(header->settings()));
   if (!header->finished()) header->set_next_learning_rate(learning_rate_.At(version + 1));
   const bool resets = reset_rule_.Decide(round, header);
   absl::StatusOr<MadeUpdate> made;
@@ -111,6 +116,9 @@ absl::Status ServerState::Replay(const Record& record, const Replica& replica) {
     }
     if (header.reset_id() != reset_id_) update_maker_.ForgetResiduals();
   }
+  if (const absl::Status taken = TakeSettings(header.settings()); !taken.ok()) {
+    return InRecord(record.version, absl::StrCat("its settings: ", taken.message()));
+  }
   const float rate = header.finished() ? 0.0f : learning_rate_.At(record.version + 1);
   if (header.next_learning_rate() != rate) {
     return InRecord(record.version,
@@ -118,6 +126,19 @@ absl::Status ServerState::Replay(const Record& record, const Replica& replica) {
                                  header.next_learning_rate(), ", the job's schedule gives ", rate));
   }
   NoteHeader(record.version, header);
+  return absl::OkStatus();
+}
+
+// A schedule that stays as it is keeps what it remembers; another begins anew.
+absl::Status ServerState::TakeSettings(const v1::Settings& settings) {
+  if (IsEmpty(settings)) return absl::OkStatus();
+  GRADWIRE_ASSIGN_OR_RETURN(v1::JobConfig changed, WithSettings(config_, settings));
+  if (SettingsBetween(config_, changed).schedule_size() > 0) {
+    GRADWIRE_ASSIGN_OR_RETURN(auto schedule, MakeSchedules(changed));
+    learning_rate_.Replace(schedule);
+    schedule_ = std::move(schedule);
+  }
+  config_ = std::move(changed);
   return absl::OkStatus();
 }
 
@@ -153,6 +174,7 @@ std::string ServerState::Encode(const Replica& replica) const {
   file.texts["reset_id"] = absl::StrCat(reset_id_);
   file.texts["reset_before"] = reset_before_ ? "1" : "0";
   file.texts["known"] = KnownText(known_);
+  file.texts["settings"] = SettingsOf(config_).SerializeAsString();
   file.doubles["learning_rate"] = learning_rate_.state();
   file.doubles["reset"] = reset_rule_.state();
   file.floats["reset.reference"] = reset_rule_.reference();
@@ -172,7 +194,9 @@ absl::Status ServerState::Load(absl::string_view bytes, uint64_t version,
         absl::StrCat("the server's state is of version ", file.texts["version"], ", chain hash ",
                      file.texts["chain_hash"], ", not of its snapshot's"));
   }
-  if (!absl::SimpleAtoi(file.texts["reset_id"], &reset_id_) ||
+  v1::Settings settings;
+  if (!settings.ParseFromString(file.texts["settings"]) || !TakeSettings(settings).ok() ||
+      !absl::SimpleAtoi(file.texts["reset_id"], &reset_id_) ||
       !ReadKnown(file.texts["known"], &known_) ||
       !learning_rate_.Restore(file.doubles["learning_rate"]) ||
       !reset_rule_.Restore(file.doubles["reset"], std::move(file.floats["reset.reference"])) ||

@@ -31,12 +31,16 @@ class ServerState {
 
   explicit ServerState(std::shared_ptr<const Job> job);
 
-  // Record 0: `header` names the members of step 1.
-  MadeUpdate MakeFirst(v1::Header* header);
+  // The job as it is from the newest record on: headers' settings change it.
+  const v1::JobConfig& config() const { return config_; }
+
+  // Record 0: `header` names the members of step 1 and has settings, if any; it gets all of them,
+  // so that the log says of itself what the job began with.  InvalidArgument: bad settings.
+  absl::StatusOr<MadeUpdate> MakeFirst(v1::Header* header);
 
   // The update of a complete round.  `header` has the members, who was used, the learning rate
-  // of the update and an evaluation, if any; the rest is filled in here.  `replica` is the one
-  // before the update.  OutOfRange: the sum of finite payloads overflows.
+  // of the update, and an evaluation and settings, if any; the rest is filled in here.  `replica`
+  // is the one before the update.  OutOfRange: the sum of finite payloads overflows.
   absl::StatusOr<MadeUpdate> Make(const Round& round, const Replica& replica, v1::Header* header);
 
   // The same of a record that is on the log already.  DataLoss names the version.
@@ -66,11 +70,14 @@ class ServerState {
 
  private:
   void NoteHeader(uint64_t version, const v1::Header& header);
+  absl::Status TakeSettings(const v1::Settings& settings);
 
   const std::shared_ptr<const Job> job_;
+  v1::JobConfig config_;
   UpdateMaker update_maker_;
   ResetRule reset_rule_;
   OnDemand on_demand_;
+  std::vector<std::unique_ptr<Schedule>> schedule_;  // where it is no longer job_'s
   LearningRate learning_rate_;
   std::map<std::string, Known> known_;
   uint64_t reset_id_ = 0;

@@ -2,10 +2,12 @@
 // Implementation of service.h.
 #include "server/service.h"
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "common/replica/point.h"
 #include "common/rpc/status.h"
 #include "server/model_stream.h"
@@ -23,6 +25,13 @@ grpc::ServerUnaryReactor* OnPool(ThreadPool* pool, grpc::CallbackServerContext* 
     reactor->Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "the server is busy; try later"});
   }
   return reactor;
+}
+
+// How long the caller of Set waits, less what the answer takes to get there.
+absl::Duration PatienceOf(const grpc::CallbackServerContext& context) {
+  constexpr absl::Duration kLongest = absl::Seconds(60);
+  const absl::Duration left = absl::FromChrono(context.deadline()) - absl::Now();
+  return std::min(kLongest, left - std::min(absl::Seconds(1), left / 10));
 }
 
 template <typename T>
@@ -65,8 +74,7 @@ grpc::ServerUnaryReactor* ParameterService::Heartbeat(grpc::CallbackServerContex
                                                       const v1::HeartbeatRequest* request,
                                                       v1::HeartbeatResponse* response) {
   return OnPool(pool_, context, [this, request, response] {
-    response->set_lease_seconds(coordinator_->job()->config.membership().lease_seconds());
-    return coordinator_->Heartbeat(*request);
+    return Store(coordinator_->Heartbeat(*request), response);
   });
 }
 
@@ -84,6 +92,23 @@ grpc::ServerUnaryReactor* AdminService::GetStatus(grpc::CallbackServerContext* c
   *response = coordinator_->GetStatus();
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+// No thread waits: the coordinator answers when the record is committed.
+grpc::ServerUnaryReactor* AdminService::Set(grpc::CallbackServerContext* context,
+                                            const v1::SetRequest* request,
+                                            v1::SetResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const bool scheduled = pool_->TrySchedule([this, context, request, response, reactor] {
+    coordinator_->Set(request->settings(), PatienceOf(*context),
+                      [response, reactor](absl::StatusOr<v1::SetResponse> answer) {
+                        reactor->Finish(ToGrpc(Store(std::move(answer), response)));
+                      });
+  });
+  if (!scheduled) {
+    reactor->Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "the server is busy; try later"});
+  }
   return reactor;
 }
 

@@ -48,14 +48,19 @@ class ParameterService final : public ParameterServiceBase {
 
 class AdminService final : public v1::Admin::CallbackService {
  public:
-  explicit AdminService(Coordinator* coordinator) : coordinator_(coordinator) {}
+  // Both must outlive the server's shutdown.
+  AdminService(Coordinator* coordinator, ThreadPool* pool)
+      : coordinator_(coordinator), pool_(pool) {}
 
   grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
                                       const v1::GetStatusRequest* request,
                                       v1::GetStatusResponse* response) override;
+  grpc::ServerUnaryReactor* Set(grpc::CallbackServerContext* context, const v1::SetRequest* request,
+                                v1::SetResponse* response) override;
 
  private:
   Coordinator* const coordinator_;
+  ThreadPool* const pool_;
 };
 
 }  // namespace gradwire

@@ -2,7 +2,8 @@
 // A state directory belongs to one job and is used by one server at a time.
 //
 //   STATE_DIR/lock            held by the server; names it
-//   STATE_DIR/job.textproto   the job, as its server first ran it
+//   STATE_DIR/job.textproto   the job file, with its defaults, as it was seen last: a change of an
+//                             operational field is noted here when it is on the log
 #pragma once
 
 #include <memory>
@@ -14,11 +15,19 @@
 
 namespace gradwire {
 
+struct ClaimedDirectory {
+  std::unique_ptr<FileLock> lock;  // until it is destroyed
+  v1::Settings changes;            // of the job file since it was seen last
+};
+
 // Makes the folder where it is missing, locks it, and checks that it is of this job.
 // Unavailable: another server holds it; names the holder.  FailedPrecondition: it is another
-// job's; names the field that differs, with both values.  The lock lasts until it is destroyed.
-absl::StatusOr<std::unique_ptr<FileLock>> ClaimStateDirectory(FileSystem* files,
-                                                              const std::string& state_dir,
-                                                              const Job& job);
+// job's; names the field of the job's identity that differs, with both values.
+absl::StatusOr<ClaimedDirectory> ClaimStateDirectory(FileSystem* files,
+                                                     const std::string& state_dir, const Job& job);
+
+// Notes the job file as seen, whole or not at all.
+absl::Status WriteJobFile(FileSystem* files, const std::string& state_dir,
+                          const v1::JobConfig& config);
 
 }  // namespace gradwire

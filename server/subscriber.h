@@ -2,6 +2,7 @@
 // One worker's open stream, as the coordinator sees it, and the calls it owes to streams.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -28,27 +29,31 @@ class Effects {
  public:
   void Wake(std::shared_ptr<Subscriber> to) { Add(std::move(to)).wake = true; }
   void Send(std::shared_ptr<Subscriber> to, v1::Control control) {
-    Call& call = Add(std::move(to));
+    StreamCall& call = Add(std::move(to));
     call.send = true;
     call.control = std::move(control);
   }
   void Close(std::shared_ptr<Subscriber> to, absl::Status status) {
-    Call& call = Add(std::move(to));
+    StreamCall& call = Add(std::move(to));
     call.close = true;
     call.status = std::move(status);
   }
 
+  void Call(std::function<void()> what) { others_.push_back(std::move(what)); }
+
   void Run() {
-    for (Call& call : calls_) {
+    for (StreamCall& call : calls_) {
       if (call.send) call.to->Send(std::move(call.control));
       if (call.close) call.to->Close(std::move(call.status));
       if (call.wake) call.to->Wake();
     }
     calls_.clear();
+    for (const std::function<void()>& call : others_) call();
+    others_.clear();
   }
 
  private:
-  struct Call {
+  struct StreamCall {
     std::shared_ptr<Subscriber> to;
     bool wake = false;
     bool send = false;
@@ -56,13 +61,14 @@ class Effects {
     v1::Control control;
     absl::Status status;
   };
-  Call& Add(std::shared_ptr<Subscriber> to) {
+  StreamCall& Add(std::shared_ptr<Subscriber> to) {
     calls_.emplace_back();
     calls_.back().to = std::move(to);
     return calls_.back();
   }
 
-  std::vector<Call> calls_;
+  std::vector<StreamCall> calls_;
+  std::vector<std::function<void()>> others_;
 };
 
 }  // namespace gradwire

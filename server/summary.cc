@@ -31,7 +31,7 @@ std::string SummaryJson(const Job& job, const Coordinator::Result& result,
   summary["version"] = result.version;
   summary["dimension"] = job.layout.dimension();
   summary["workers"] = job.config.membership().workers();
-  summary["steps"] = job.config.steps();
+  summary["steps"] = result.steps;
   summary["seconds"] = result.seconds;
   summary["loss"] = result.loss;
   for (const v1::Metric& metric : result.evaluation.metrics()) {

@@ -7,7 +7,13 @@
 namespace gradwire {
 
 LearningRate::LearningRate(float base, absl::Span<const std::unique_ptr<Schedule>> schedules)
-    : base_(base), schedules_(schedules) {
+    : base_(base) {
+  Replace(schedules);
+}
+
+void LearningRate::Replace(absl::Span<const std::unique_ptr<Schedule>> schedules) {
+  schedules_ = schedules;
+  states_.clear();
   for (const std::unique_ptr<Schedule>& schedule : schedules) {
     states_.emplace_back(schedule->state_size(), 0.0);
   }

@@ -25,6 +25,9 @@ class LearningRate {
   // Takes note of an evaluation; to be called once for each, in order.
   void Observe(const v1::Evaluation& evaluation);
 
+  // Other schedules from now on, which remember nothing yet; they must outlive this.
+  void Replace(absl::Span<const std::unique_ptr<Schedule>> schedules);
+
   // What the schedules remember, all after one another; and back.  False: not so many numbers.
   std::vector<double> state() const;
   bool Restore(absl::Span<const double> state);
@@ -34,7 +37,7 @@ class LearningRate {
 
  private:
   const float base_;
-  const absl::Span<const std::unique_ptr<Schedule>> schedules_;
+  absl::Span<const std::unique_ptr<Schedule>> schedules_;
   std::vector<std::vector<double>> states_;  // one for each schedule
 };
 

@@ -18,6 +18,10 @@
 namespace gradwire {
 namespace {
 
+// They travel in headers.
+constexpr int kMaxSchedules = 32;
+constexpr size_t kMaxScheduleBytes = 4096;
+
 absl::Status InField(absl::string_view field, const absl::Status& status) {
   return absl::InvalidArgumentError(absl::StrCat(field, ": ", status.message()));
 }
@@ -47,15 +51,6 @@ uint64_t SchemaHash(const Job& job) {
   return Hash64(absl::string_view(text));
 }
 
-absl::Status MakeSchedules(Job* job) {
-  for (int i = 0; i < job->config.schedule_size(); ++i) {
-    auto factor = MakeSchedule(job->config.schedule(i));
-    if (!factor.ok()) return InField(absl::StrCat("schedule[", i, "]"), factor.status());
-    job->schedule.push_back(*std::move(factor));
-  }
-  return absl::OkStatus();
-}
-
 // Makes the part that a field of the configuration names.
 template <typename Part>
 absl::Status MakePart(absl::string_view field, absl::StatusOr<Part> made, Part* part) {
@@ -75,7 +70,8 @@ absl::Status MakeParts(Job* job) {
   GRADWIRE_RETURN_IF_ERROR(MakePart("reset", ParseResidualReset(config.reset()), &job->reset));
   GRADWIRE_RETURN_IF_ERROR(MakePart("clip", ParseClip(config.clip()), &job->clip));
   GRADWIRE_RETURN_IF_ERROR(MakePart("codec", MakeCodec("identity"), &job->dense));
-  return MakeSchedules(job);
+  GRADWIRE_ASSIGN_OR_RETURN(job->schedule, MakeSchedules(config));
+  return absl::OkStatus();
 }
 
 absl::Status DoesNotGo(const Job& job, absl::string_view field, absl::string_view value,
@@ -181,6 +177,26 @@ absl::StatusOr<std::shared_ptr<const Job>> MakeJob(v1::JobConfig config) {
   GRADWIRE_RETURN_IF_ERROR(MakePlans(job.get()));
   job->schema_hash = SchemaHash(*job);
   return std::shared_ptr<const Job>(std::move(job));
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Schedule>>> MakeSchedules(const v1::JobConfig& config) {
+  if (config.schedule_size() > kMaxSchedules) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "schedule: ", config.schedule_size(), " factors, at most ", kMaxSchedules, " are allowed"));
+  }
+  std::vector<std::unique_ptr<Schedule>> factors;
+  for (int i = 0; i < config.schedule_size(); ++i) {
+    const std::string field = absl::StrCat("schedule[", i, "]");
+    const std::string& spec = config.schedule(i);
+    if (spec.size() > kMaxScheduleBytes) {
+      return absl::InvalidArgumentError(absl::StrCat(field, ": ", spec.size(), " bytes, at most ",
+                                                     kMaxScheduleBytes, " are allowed"));
+    }
+    auto factor = MakeSchedule(spec);
+    if (!factor.ok()) return InField(field, factor.status());
+    factors.push_back(*std::move(factor));
+  }
+  return factors;
 }
 
 std::vector<std::string> JobWarnings(const Job& job) {

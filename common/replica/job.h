@@ -57,6 +57,9 @@ std::vector<std::string> JobWarnings(const Job& job);
 // InvalidArgument names the field, the value and what is allowed.
 absl::StatusOr<std::shared_ptr<const Job>> MakeJob(v1::JobConfig config);
 
+// The factors on the learning rate.  InvalidArgument names which is wrong, and what is allowed.
+absl::StatusOr<std::vector<std::unique_ptr<Schedule>>> MakeSchedules(const v1::JobConfig& config);
+
 // By the file's ending: .textproto or .json.  Messages name the file and the line or field.
 absl::StatusOr<v1::JobConfig> ReadJobFile(const std::string& path);
 absl::StatusOr<v1::JobConfig> ParseJobText(absl::string_view text);

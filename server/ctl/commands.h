@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -28,6 +29,15 @@ struct ExportOptions {
 };
 // Fetches the newest snapshot's parameters.
 absl::Status ExportModel(const ExportOptions& options);
+
+struct SetOptions {
+  std::string server;
+  std::vector<std::string> assignments;  // NAME=VALUE, by the names of the job file
+  absl::Duration timeout;
+};
+// Changes operational fields of the running job, and waits until the change is on the log.
+// InvalidArgument: a name or a value; FailedPrecondition: the job has ended.
+absl::Status SetJob(const SetOptions& options);
 
 struct LogOptions {
   std::string state_dir;

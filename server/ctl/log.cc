@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "common/replica/job.h"
+#include "common/replica/settings.h"
 #include "gradwire/v1/gradient.pb.h"
 #include "server/ctl/commands.h"
 #include "server/ctl/log_reader.h"
@@ -63,6 +64,9 @@ class Printer {
     }
     if (header.has_evaluation()) absl::StrAppend(&line, EvaluationText(header.evaluation()));
     const std::vector<std::string> flags = Flags(record.version, header);
+    if (record.version > 0 && header.has_settings()) {
+      absl::StrAppend(&line, " set ", absl::CHexEscape(SettingsText(header.settings())));
+    }
     if (!flags.empty()) absl::StrAppend(&line, " ", absl::StrJoin(flags, ","));
     return line;
   }

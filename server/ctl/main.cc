@@ -44,6 +44,8 @@ constexpr char kUsage[] =
     "gradwire COMMAND [--flag=value ...]\n"
     "  status            a table of the job and its workers   (--server)\n"
     "  export            the newest snapshot's parameters     (--server, --out)\n"
+    "  set               changes the running job: set steps=5000 membership.min_workers=2 "
+    "  (--server)\n"
     "  follow            version and loss of every update     (--server)\n"
     "  evaluate          accuracy, as the training goes on    (--server, --data, --every)\n"
     "  log show          a line for every record              (--state_dir, --from, --to)\n"
@@ -106,6 +108,11 @@ absl::Status Run(const std::vector<std::string>& words) {
   }
   const std::string& command = words[0];
   if (command == "list" && words.size() <= 2) return PrintList(words.size() == 2 ? words[1] : "");
+  if (command == "set") {
+    return SetJob({.server = absl::GetFlag(FLAGS_server),
+                   .assignments = {words.begin() + 1, words.end()},
+                   .timeout = absl::GetFlag(FLAGS_timeout)});
+  }
   if (words.size() > 1) {
     return RunOnFiles(absl::StrCat(command, " ", words[1]), {words.begin() + 2, words.end()});
   }

@@ -74,7 +74,7 @@ void CommitStep(const std::shared_ptr<const Job>& job, History* history) {
   MadeUpdate made;
   uint64_t version = 0;
   if (!replica.started()) {
-    made = history->state().MakeFirst(&header);
+    made = *history->state().MakeFirst(&header);
   } else {
     version = replica.version() + 1;
     Round round(job);

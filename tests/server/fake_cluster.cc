@@ -189,7 +189,7 @@ void FakeCluster::Heartbeat(const FakeWorker& worker) {
   v1::HeartbeatRequest request;
   request.set_worker_id(worker.id);
   request.set_incarnation(worker.lease.incarnation());
-  const absl::Status status = coordinator->Heartbeat(request);
+  const absl::Status status = coordinator->Heartbeat(request).status();
   EXPECT_TRUE(status.ok()) << status;
 }
 

@@ -238,5 +238,77 @@ TEST(ServerTest, ShutdownEndsOpenStreamsWithinItsGrace) {
   EXPECT_FALSE(silent.Finish().ok());
 }
 
+// Calls that wait for a record hold no thread: the server has two.
+TEST(ServerTest, SetIsAnsweredWhenTheRecordIsCommitted) {
+  const auto server = StartServer(kTwoWorkers, "set");
+  constexpr int kCalls = 8;
+  struct Call {
+    grpc::ClientContext context;
+    v1::SetResponse response;
+    grpc::Status status;
+    std::unique_ptr<grpc::ClientAsyncResponseReader<v1::SetResponse>> reader;
+  };
+  const auto admin = v1::Admin::NewStub(Connect(server->address()));
+  grpc::CompletionQueue queue;
+  std::vector<Call> calls(kCalls);
+  v1::SetRequest request;
+  request.mutable_settings()->set_steps(1);
+  request.mutable_settings()->set_lease_seconds(25);
+  for (Call& call : calls) {
+    SetDeadline(&call.context);
+    call.reader = admin->AsyncSet(&call.context, request, &queue);
+    call.reader->Finish(&call.response, &call.status, &call);
+  }
+  GrpcWorker a(server->address(), "a");
+  GrpcWorker b(server->address(), "b");
+  do {  // until the first of them has come
+    ASSERT_TRUE(a.Join().ok());
+  } while (a.lease().lease_seconds() != 25);
+  ASSERT_TRUE(a.Enter() && b.Enter());  // and record 0 is made
+  for (int i = 0; i < kCalls; ++i) {
+    void* tag = nullptr;
+    bool ok = false;
+    ASSERT_TRUE(queue.Next(&tag, &ok));
+    const auto* call = static_cast<Call*>(tag);
+    EXPECT_TRUE(call->status.ok()) << call->status.error_message();
+    EXPECT_EQ(call->response.job().steps(), 1u);
+    EXPECT_EQ(call->response.version(), 0u);
+  }
+  grpc::ClientContext context;
+  SetDeadline(&context);
+  request.mutable_settings()->set_steps(uint64_t{1} << 50);
+  v1::SetResponse response;
+  const grpc::Status refused = admin->Set(&context, request, &response);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(refused.error_message(), HasSubstr("steps: 1125899906842624 is not in [1, "));
+}
+
+TEST(ServerTest, SetSaysInTimeThatItsRecordIsNotMadeYetAndShutdownWaitsForNobody) {
+  const auto server = StartServer(kTwoWorkers, "set_late");
+  const auto admin = v1::Admin::NewStub(Connect(server->address()));
+  v1::SetRequest request;
+  request.mutable_settings()->set_steps(9);
+  v1::SetResponse response;
+  grpc::ClientContext soon;
+  soon.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(1));
+  const grpc::Status late = admin->Set(&soon, request, &response);
+  EXPECT_EQ(late.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_THAT(late.error_message(),
+              HasSubstr("comes with the record of version 0, which waits (waiting for workers)"));
+  grpc::ClientContext never;  // without a deadline
+  grpc::CompletionQueue queue;
+  grpc::Status gone;
+  const auto reader = admin->AsyncSet(&never, request, &queue);
+  reader->Finish(&response, &gone, nullptr);
+  GrpcWorker a(server->address(), "a");
+  ASSERT_TRUE(a.Join().ok());  // so that the call has most likely come
+  ASSERT_TRUE(server->coordinator().Drain(absl::ZeroDuration()).ok());
+  server->Shutdown(absl::Seconds(5));
+  void* tag = nullptr;
+  bool ok = false;
+  ASSERT_TRUE(queue.Next(&tag, &ok));
+  EXPECT_EQ(gone.error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
 }  // namespace
 }  // namespace gradwire

@@ -8,6 +8,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/replica/point.h"
+#include "common/replica/settings.h"
 #include "worker/client/client_stream.h"
 #include "worker/client/heartbeat.h"
 #include "worker/client/server_stub.h"
@@ -51,10 +52,11 @@ absl::Status Session::JoinOnce() {
   GRADWIRE_ASSIGN_OR_RETURN(const v1::JoinResponse response, stub_->Join(request));
   if (job_ == nullptr) {
     GRADWIRE_RETURN_IF_ERROR(TakeJob(response));
-  } else if (response.job().SerializeAsString() != job_->config.SerializeAsString()) {
-    return absl::FailedPreconditionError(absl::StrCat("its job \"", response.job().name(),
-                                                      "\" is no longer the one this worker ",
-                                                      "began with: start the worker anew"));
+  } else if (const std::string difference = IdentityDifference(job_->config, response.job());
+             !difference.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "its job \"", response.job().name(), "\" is no longer the one this worker began with (",
+        difference, "): start the worker anew"));
   }
   return TakeLease(response);
 }

@@ -38,6 +38,9 @@ class Loop {
     while (true) {
       GRADWIRE_ASSIGN_OR_RETURN(const Turn turn, session_.NextTurn());
       if (session_.header().has_evaluation()) progress_.Evaluated(session_.header().evaluation());
+      if (session_.header().settings().has_steps()) {
+        progress_.SetSteps(session_.header().settings().steps());
+      }
       if (turn.kind == Turn::Kind::kFinished) return Finish(turn);
       GRADWIRE_RETURN_IF_ERROR(Compute(turn));
     }

@@ -35,6 +35,8 @@ class Progress {
 
   // After step `step`; the bytes are totals since the worker started.
   void Step(uint64_t step, double loss, uint64_t up_bytes, uint64_t down_bytes);
+  // The job has so many from now on.
+  void SetSteps(uint64_t steps) { state_.steps = steps; }
   // The evaluation whose metrics are shown from now on.
   void Evaluated(const v1::Evaluation& evaluation);
   // A last line with where training stands, and the end of the live line.

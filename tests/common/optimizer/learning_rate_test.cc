@@ -47,5 +47,22 @@ TEST(LearningRateTest, EverySchedulesRemembersForItself) {
   EXPECT_EQ(other.At(1), 1);  // the state is not the schedule's
 }
 
+TEST(LearningRateTest, OtherSchedulesRememberNothing) {
+  const auto before = Schedules({"plateau:factor=0.5,metric=loss"});
+  const auto after = Schedules({"constant", "plateau:factor=0.25,metric=loss"});
+  LearningRate rate(1, before);
+  v1::Evaluation evaluation;
+  evaluation.set_loss(3);
+  for (int i = 0; i < 3; ++i) rate.Observe(evaluation);
+  EXPECT_EQ(rate.At(1), 0.25F);
+  rate.Replace(after);
+  EXPECT_EQ(rate.At(1), 1);
+  rate.Observe(evaluation);  // its first, and its best
+  EXPECT_EQ(rate.At(1), 1);
+  rate.Observe(evaluation);
+  EXPECT_EQ(rate.At(1), 0.25F);
+  EXPECT_EQ(rate.state().size(), 4U);
+}
+
 }  // namespace
 }  // namespace gradwire

@@ -171,6 +171,61 @@ TEST_F(SessionTest, AsksAgainHowFarTheLogGoesWhenItIsCutOffOnTheWay) {
   EXPECT_EQ(server_.joins()[0].session(), server_.joins()[1].session());
 }
 
+// The answer to its second Join has a job that was changed meanwhile.
+TEST_F(SessionTest, ComesBackToAJobWhoseSettingsHaveChanged) {
+  server_.on_join = [](size_t call, const v1::JoinRequest&, v1::JoinResponse* response) {
+    if (call == 1) return;
+    v1::JobConfig* job = response->mutable_job();
+    job->set_steps(job->steps() + 500);
+    job->set_snapshot_every(3);
+    job->set_schedule(0, "linear_warmup:7");
+    job->mutable_membership()->set_lease_seconds(5);
+    job->mutable_membership()->set_step_timeout_seconds(99);
+    response->set_lease_seconds(5);
+  };
+  server_.trains = {[&](TrainStreamPair* stream) {
+                      SendParts(record0_, stream);
+                      v1::TrainRequest lost;
+                      ReadUntil(v1::TrainRequest::kGradient, stream, &lost);
+                      return kAborted;
+                    },
+                    [&](TrainStreamPair* stream) {
+                      SendParts(LastRecord(1.0f), stream);
+                      return StayOpen(stream);
+                    }};
+  server_.Start();
+  auto session = Connect();
+  ASSERT_TRUE(session.ok()) << session.status();
+  ASSERT_TRUE((*session)->NextTurn().ok());
+  ASSERT_TRUE(PushGradient(session->get(), 2.0f).ok());
+  const auto turn = (*session)->NextTurn();
+  ASSERT_TRUE(turn.ok()) << turn.status();
+  EXPECT_EQ(turn->kind, Turn::Kind::kFinished);
+  EXPECT_EQ(server_.joins().size(), 2u);
+}
+
+TEST_F(SessionTest, DoesNotComeBackToAJobOfAnotherIdentity) {
+  server_.on_join = [](size_t call, const v1::JoinRequest&, v1::JoinResponse* response) {
+    if (call > 1) response->mutable_job()->mutable_trainer()->set_batch(7);
+  };
+  server_.trains = {[&](TrainStreamPair* stream) {
+    SendParts(record0_, stream);
+    v1::TrainRequest lost;
+    ReadUntil(v1::TrainRequest::kGradient, stream, &lost);
+    return kAborted;
+  }};
+  server_.Start();
+  auto session = Connect();
+  ASSERT_TRUE(session.ok()) << session.status();
+  ASSERT_TRUE((*session)->NextTurn().ok());
+  PushGradient(session->get(), 2.0f).IgnoreError();
+  const auto turn = (*session)->NextTurn();
+  EXPECT_EQ(turn.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(turn.status().message()),
+              AllOf(HasSubstr("is no longer the one this worker began with"),
+                    HasSubstr("modified: trainer.batch: 64 -> 7")));
+}
+
 TEST_F(SessionTest, ResyncTakesTheSnapshotAndForgetsTheResidual) {
   Replica snapshot(job_);
   Replica::Contents contents;

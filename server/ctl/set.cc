@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// gradwire set: changes a job while it runs.
+#include <grpcpp/grpcpp.h>
+
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/replica/settings.h"
+#include "common/rpc/channel.h"
+#include "common/rpc/status.h"
+#include "gradwire/v1/admin.grpc.pb.h"
+#include "server/ctl/commands.h"
+
+namespace gradwire {
+
+absl::Status SetJob(const SetOptions& options) {
+  if (options.assignments.empty()) {
+    return absl::InvalidArgumentError("set needs NAME=VALUE, as in set steps=5000");
+  }
+  v1::SetRequest request;
+  GRADWIRE_ASSIGN_OR_RETURN(*request.mutable_settings(), ParseSettings(options.assignments));
+  const auto stub = v1::Admin::NewStub(NewClientChannel(options.server));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       absl::ToChronoMilliseconds(options.timeout));
+  v1::SetResponse response;
+  const grpc::Status answer = stub->Set(&context, request, &response);
+  if (!answer.ok()) {
+    return absl::Status(FromGrpc(answer).code(),
+                        absl::StrCat("server ", options.server, ": ", answer.error_message()));
+  }
+  const std::string what = SettingsText(request.settings());
+  const auto version = static_cast<unsigned long long>(response.version());
+  if (response.unchanged()) {
+    std::printf("unchanged at version %llu: %s\n", version, what.c_str());
+  } else {
+    std::printf("set from version %llu on: %s\n", version, what.c_str());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace gradwire
