@@ -180,7 +180,7 @@ class Coordinator {
   std::map<std::string, std::shared_ptr<Subscriber>> streams_ ABSL_GUARDED_BY(mu_);  // by worker
   Round round_ ABSL_GUARDED_BY(mu_);
   absl::Duration first_arrival_ ABSL_GUARDED_BY(mu_);  // in this round; QUORUM
-  // Made, but not yet on the log: the disk is full.
+  // Made, but not yet on the log: the disk is full or too slow.
   std::shared_ptr<const Record> pending_ ABSL_GUARDED_BY(mu_);
   v1::Header pending_header_ ABSL_GUARDED_BY(mu_);
   bool final_saved_ ABSL_GUARDED_BY(mu_) = false;

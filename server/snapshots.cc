@@ -133,15 +133,12 @@ void Snapshots::Forget(uint64_t version) {
   files_.erase(version);
 }
 
+bool Snapshots::publishing() const {
+  MutexLock lock(&mu_);
+  return publishing_;
+}
+
 std::unique_ptr<SnapshotWriter> Snapshots::Begin(const SnapshotPoint& point) {
-  {
-    MutexLock lock(&mu_);
-    if (publishing_) {
-      LogWarning(absl::StrCat("no snapshot of version ", point.version,
-                              ": the one before is still being written"));
-      return nullptr;
-    }
-  }
   Wait();
   absl::StatusOr<std::unique_ptr<SnapshotWriter>> writer = SnapshotWriter::Begin(
       options_.files, PathOf(point.version, absl::StrCat(kSnapshot, kPartial)), *job_, point);

@@ -73,8 +73,10 @@ class Snapshots {
   // A damaged one: no longer counted; its files stay for a look.
   void Forget(uint64_t version) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Null, with a warning, when a file cannot be made or another snapshot is still under way.
-  std::unique_ptr<SnapshotWriter> Begin(const SnapshotPoint& point) ABSL_LOCKS_EXCLUDED(mu_);
+  // The snapshot that Finish has handed over is still being written.
+  bool publishing() const ABSL_LOCKS_EXCLUDED(mu_);
+  // Null, with a warning, when a file cannot be made.  Waits for the one before: see publishing().
+  std::unique_ptr<SnapshotWriter> Begin(const SnapshotPoint& point);
   // Syncs, names and lists it in the background; a failure is a warning.
   void Finish(std::unique_ptr<SnapshotWriter> writer, const Replica& replica,
               std::string server_state) ABSL_LOCKS_EXCLUDED(mu_);
