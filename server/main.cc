@@ -39,6 +39,9 @@ ABSL_FLAG(uint32_t, snapshots, 2, "So many snapshots are kept.");
 ABSL_FLAG(uint64_t, snapshot_after, uint64_t{128} << 20,
           "A snapshot at the latest after so many bytes of log, whatever snapshot_every says; the "
           "training waits for a disk that lets twice as many come between two.");
+ABSL_FLAG(double, snapshot_rate, 100,
+          "MB/s at which snapshots are sent to all who ask for one together, so that the training "
+          "does not wait for them: at most a sixth of the network's speed; 0: no bound.");
 ABSL_FLAG(
     std::string, when_done, "exit",
     "When the job has ended: exit, or serve the final model until SIGTERM (for an orchestrator "
@@ -115,10 +118,16 @@ absl::Status Run(const sigset_t& signals) {
   }
   options.history.snapshot_bytes = absl::GetFlag(FLAGS_snapshot_after);
   if (options.history.snapshot_bytes < kLeastSnapshotAfter) {
-    return absl::InvalidArgumentError(absl::StrCat("--snapshot_after=",
-                                                   options.history.snapshot_bytes, ": at least ",
-                                                   kLeastSnapshotAfter, " bytes are needed"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--snapshot_after=", options.history.snapshot_bytes, ": at least ",
+                     kLeastSnapshotAfter, " bytes are needed"));
   }
+  const double snapshot_rate = absl::GetFlag(FLAGS_snapshot_rate);
+  if (!(snapshot_rate >= 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--snapshot_rate=", snapshot_rate, ": MB/s, at least 0 (no bound)"));
+  }
+  options.models.bytes_per_second = snapshot_rate * 1e6;
   GRADWIRE_ASSIGN_OR_RETURN(options.history.fsync, ParseFsyncPolicy(absl::GetFlag(FLAGS_fsync)));
   std::string temporary;
   if (options.history.state_dir.empty()) {

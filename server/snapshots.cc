@@ -244,14 +244,4 @@ void Snapshots::Retain(uint64_t needed) {
   }
 }
 
-absl::StatusOr<std::string> Snapshots::Read(const File& file, bool with_state) const {
-  GRADWIRE_ASSIGN_OR_RETURN(std::string bytes,
-                            options_.files->Read(file.path, MaxSnapshotBytes(*job_)));
-  if (with_state) return bytes;
-  GRADWIRE_ASSIGN_OR_RETURN(Replica::Contents contents, DecodeSnapshot(*job_, bytes));
-  Replica replica(job_);
-  GRADWIRE_RETURN_IF_ERROR(replica.Load(std::move(contents)));
-  return EncodeSnapshot(replica, false);
-}
-
 }  // namespace gradwire

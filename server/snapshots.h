@@ -25,6 +25,7 @@
 #include "common/base/mutex.h"
 #include "common/replica/replica.h"
 #include "server/manifest.h"
+#include "server/model_file.h"
 #include "server/snapshot_writer.h"
 
 namespace gradwire {
@@ -90,8 +91,10 @@ class Snapshots {
   // Removes what is neither among the newest `kept` nor the newest at or below `needed`.
   void Retain(uint64_t needed) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // The file's bytes; without state they are made anew from it.
-  absl::StatusOr<std::string> Read(const File& file, bool with_state) const;
+  // NotFound: it has been removed since.
+  absl::StatusOr<std::unique_ptr<ModelFile>> OpenModel(const File& file, bool with_state) const {
+    return ModelFile::Open(options_.files, *job_, file.path, with_state);
+  }
 
  private:
   Snapshots(Options options, std::shared_ptr<const Job> job);

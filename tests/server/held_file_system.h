@@ -26,6 +26,9 @@ class HeldFileSystem final : public FileSystem {
   absl::StatusOr<std::unique_ptr<WritableFile>> OpenToAppend(const std::string& path) override {
     return Wrap(path, system_->OpenToAppend(path));
   }
+  absl::StatusOr<std::unique_ptr<ReadableFile>> OpenToRead(const std::string& path) override {
+    return system_->OpenToRead(path);
+  }
   absl::StatusOr<std::string> Read(const std::string& path, size_t max_bytes) override {
     return system_->Read(path, max_bytes);
   }
