@@ -71,19 +71,21 @@ absl::Status History::CheckDiskKeepsUp() const {
       " (twice --snapshot_after): the disk is too slow"));
 }
 
+bool History::MaySnapshot(uint64_t version, size_t bytes) {
+  const bool due = version > 0 && (version % job_->config.snapshot_every() == 0 ||
+                                   bytes_since_snapshot_ + bytes > options_.snapshot_bytes);
+  if (!due && !snapshot_owed_) return false;
+  if (!snapshots_->publishing()) return true;
+  if (!snapshot_owed_) {
+    LogWarning(absl::StrCat("the snapshot of version ", version,
+                            " has to wait: the one before is still being written"));
+  }
+  snapshot_owed_ = true;
+  return false;
+}
+
 std::unique_ptr<SnapshotWriter> History::BeginSnapshot(const Record& record,
                                                        const v1::Header& header) {
-  const bool due = record.version > 0 && (record.version % job_->config.snapshot_every() == 0 ||
-                                          bytes_since_snapshot_ > options_.snapshot_bytes);
-  if (!due && !snapshot_owed_) return nullptr;
-  if (snapshots_->publishing()) {
-    if (!snapshot_owed_) {
-      LogWarning(absl::StrCat("the snapshot of version ", record.version,
-                              " has to wait: the one before is still being written"));
-    }
-    snapshot_owed_ = true;
-    return nullptr;
-  }
   snapshot_owed_ = false;
   bytes_since_snapshot_ = 0;
   return snapshots_->Begin({.version = record.version,
@@ -96,9 +98,13 @@ std::unique_ptr<SnapshotWriter> History::BeginSnapshot(const Record& record,
 absl::Status History::Commit(const std::shared_ptr<const Record>& record,
                              const v1::Header& header) {
   GRADWIRE_RETURN_IF_ERROR(CheckDiskKeepsUp());
+  const size_t bytes = record->bytes + record->server_part.size();
+  const bool snapshot = MaySnapshot(record->version, bytes);
+  if (snapshot) store_->Roll();  // its record begins a segment: none before it is kept for it
   GRADWIRE_RETURN_IF_ERROR(log_.Append(record));
-  bytes_since_snapshot_ += record->bytes + record->server_part.size();
-  std::unique_ptr<SnapshotWriter> writer = BeginSnapshot(*record, header);
+  bytes_since_snapshot_ += bytes;
+  std::unique_ptr<SnapshotWriter> writer;
+  if (snapshot) writer = BeginSnapshot(*record, header);
   state_->Applying(*replica_);
   Replica::BlockDone write_block;
   if (writer != nullptr) {
@@ -109,7 +115,6 @@ absl::Status History::Commit(const std::shared_ptr<const Record>& record,
   NoteHash();
   if (writer == nullptr) return absl::OkStatus();
   snapshots_->Finish(std::move(writer), *replica_, state_->Encode(*replica_));
-  store_->Roll();
   return absl::OkStatus();
 }
 

@@ -72,7 +72,8 @@ class History {
         options_(std::move(options)),
         store_(std::move(store)),
         log_(store_.get(), options_.max_cached_bytes) {}
-  // Null when none is due or can be made now.
+  // A snapshot is due with this record, and can be made now; else, when it is due, it is owed.
+  bool MaySnapshot(uint64_t version, size_t bytes);
   std::unique_ptr<SnapshotWriter> BeginSnapshot(const Record& record, const v1::Header& header);
   absl::Status CheckDiskKeepsUp() const;
   void NoteHash();

@@ -100,6 +100,7 @@ TEST_F(HistorySlowDiskTest, ALateSnapshotIsAsGoodAsAnyOther) {
   CommitUpTo(11);
   history_->WaitForSnapshot();
   history_->Trim(11);
+  EXPECT_EQ(history_->log().range().oldest, 4u);  // the oldest snapshot's own, and none before it
   const uint64_t hash = history_->replica().Hash();
   history_.reset();
   Open(4);
