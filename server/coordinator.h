@@ -234,7 +234,7 @@ class Coordinator {
   std::vector<uint64_t> staleness_ ABSL_GUARDED_BY(mu_);  // as v1::GetStatusResponse has them
   std::vector<uint64_t> lead_ ABSL_GUARDED_BY(mu_);
   absl::Duration first_arrival_ ABSL_GUARDED_BY(mu_);  // in this round; QUORUM
-  // Made, but not yet on the log: the disk is full.
+  // Made, but not yet on the log: the disk is full or too slow.
   std::shared_ptr<const Record> pending_ ABSL_GUARDED_BY(mu_);
   v1::Header pending_header_ ABSL_GUARDED_BY(mu_);
   struct SetCall {

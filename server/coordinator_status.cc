@@ -14,7 +14,7 @@ absl::string_view PhaseName(Phase phase) {
     case Phase::kStarved:
       return "below min_workers";
     case Phase::kPaused:
-      return "paused: the disk is full";
+      return "paused: the disk is full or too slow";
     case Phase::kFinishing:
       return "finishing";
     case Phase::kFinished:

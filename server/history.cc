@@ -62,23 +62,50 @@ absl::StatusOr<std::unique_ptr<History>> History::Open(const std::shared_ptr<con
   return history;
 }
 
-bool History::SnapshotIsDue(uint64_t version) const {
-  return version > 0 && (version % state_->config().snapshot_every() == 0 ||
-                         bytes_since_snapshot_ > options_.snapshot_bytes);
+// A disk that takes longer over a snapshot than the training over two of them is waited for.
+absl::Status History::CheckDiskKeepsUp() const {
+  const size_t limit = 2 * options_.snapshot_bytes;
+  if (bytes_since_snapshot_ <= limit || !snapshots_->publishing()) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      options_.state_dir, ": a snapshot is still being written, and ", bytes_since_snapshot_,
+      " bytes of log have come since it was taken, the limit is ", limit,
+      " (twice --snapshot_after): the disk is too slow"));
+}
+
+bool History::MaySnapshot(uint64_t version, size_t bytes) {
+  const bool due = version > 0 && (version % state_->config().snapshot_every() == 0 ||
+                                   bytes_since_snapshot_ + bytes > options_.snapshot_bytes);
+  if (!due && !snapshot_owed_) return false;
+  if (!snapshots_->publishing()) return true;
+  if (!snapshot_owed_) {
+    LogWarning(absl::StrCat("the snapshot of version ", version,
+                            " has to wait: the one before is still being written"));
+  }
+  snapshot_owed_ = true;
+  return false;
+}
+
+std::unique_ptr<SnapshotWriter> History::BeginSnapshot(const Record& record,
+                                                       const v1::Header& header) {
+  snapshot_owed_ = false;
+  bytes_since_snapshot_ = 0;
+  return snapshots_->Begin({.version = record.version,
+                            .chain_hash = record.chain_hash,
+                            .applied = replica_->applied() + (header.used().empty() ? 0 : 1),
+                            .reset_id = header.reset_id(),
+                            .header = header});
 }
 
 absl::Status History::Commit(const std::shared_ptr<const Record>& record,
                              const v1::Header& header) {
+  GRADWIRE_RETURN_IF_ERROR(CheckDiskKeepsUp());
+  const size_t bytes = record->bytes + record->server_part.size();
+  const bool snapshot = MaySnapshot(record->version, bytes);
+  if (snapshot) store_->Roll();  // its record begins a segment: none before it is kept for it
   GRADWIRE_RETURN_IF_ERROR(log_.Append(record));
-  bytes_since_snapshot_ += record->bytes + record->server_part.size();
+  bytes_since_snapshot_ += bytes;
   std::unique_ptr<SnapshotWriter> writer;
-  if (SnapshotIsDue(record->version)) {
-    writer = snapshots_->Begin({.version = record->version,
-                                .chain_hash = record->chain_hash,
-                                .applied = replica_->applied() + (header.used().empty() ? 0 : 1),
-                                .reset_id = header.reset_id(),
-                                .header = header});
-  }
+  if (snapshot) writer = BeginSnapshot(*record, header);
   state_->Applying(*replica_);
   Replica::BlockDone write_block;
   if (writer != nullptr) {
@@ -89,8 +116,6 @@ absl::Status History::Commit(const std::shared_ptr<const Record>& record,
   NoteHash();
   if (writer == nullptr) return absl::OkStatus();
   snapshots_->Finish(std::move(writer), *replica_, state_->Encode(*replica_));
-  bytes_since_snapshot_ = 0;
-  store_->Roll();
   return absl::OkStatus();
 }
 

@@ -38,8 +38,10 @@ class History {
                                                        HistoryOptions options);
 
   // Appends the record, whose header is `header` and which the state has made; applies it, and
-  // writes a snapshot when one is due.  ResourceExhausted: the disk is full; nothing has changed,
-  // and the same call may be made again.
+  // writes a snapshot when one is due: at once, or, while the one before is still being written, at
+  // the first version after that.  ResourceExhausted: the disk is full, or so slow with a snapshot
+  // that the log would grow beyond twice snapshot_bytes since; nothing has changed, and the same
+  // call may be made again.
   absl::Status Commit(const std::shared_ptr<const Record>& record, const v1::Header& header);
 
   // At the job's end, or before the server goes: a snapshot of the newest version.
@@ -76,7 +78,10 @@ class History {
         options_(std::move(options)),
         store_(std::move(store)),
         log_(store_.get(), options_.max_cached_bytes) {}
-  bool SnapshotIsDue(uint64_t version) const;
+  // A snapshot is due with this record, and can be made now; else, when it is due, it is owed.
+  bool MaySnapshot(uint64_t version, size_t bytes);
+  std::unique_ptr<SnapshotWriter> BeginSnapshot(const Record& record, const v1::Header& header);
+  absl::Status CheckDiskKeepsUp() const;
   void NoteHash();
 
   const std::shared_ptr<const Job> job_;
@@ -92,7 +97,8 @@ class History {
   uint64_t hash_ = 0;
   uint64_t hashed_ = 0;  // its version
   size_t bytes_since_snapshot_ = 0;
-  uint64_t retained_for_ = 0;  // the newest snapshot when old files were last given up
+  bool snapshot_owed_ = false;  // it was due while the one before was being written
+  uint64_t retained_for_ = 0;   // the newest snapshot when old files were last given up
 };
 
 }  // namespace gradwire

@@ -36,6 +36,12 @@ ABSL_FLAG(std::string, fsync, "interval:100ms",
 ABSL_FLAG(uint64_t, log_retain, uint64_t{1} << 30,
           "Bytes of log kept at most for workers that may come back with a saved state.");
 ABSL_FLAG(uint32_t, snapshots, 2, "So many snapshots are kept.");
+ABSL_FLAG(uint64_t, snapshot_after, uint64_t{128} << 20,
+          "A snapshot at the latest after so many bytes of log, whatever snapshot_every says; the "
+          "training waits for a disk that lets twice as many come between two.");
+ABSL_FLAG(double, snapshot_rate, 100,
+          "MB/s at which snapshots are sent to all who ask for one together, so that the training "
+          "does not wait for them: at most a sixth of the network's speed; 0: no bound.");
 ABSL_FLAG(
     std::string, when_done, "exit",
     "When the job has ended: exit, or serve the final model until SIGTERM (for an orchestrator "
@@ -47,6 +53,8 @@ ABSL_FLAG(absl::Duration, drain, absl::Seconds(5), "Longest wait for the open st
 
 namespace gradwire {
 namespace {
+
+constexpr size_t kLeastSnapshotAfter = size_t{1} << 16;
 
 // A folder that goes with the process.
 class TemporaryFolder {
@@ -108,6 +116,18 @@ absl::Status Run(const sigset_t& signals) {
   if (options.history.snapshots_kept == 0) {
     return absl::InvalidArgumentError("--snapshots=0: at least 1 is kept, to start from");
   }
+  options.history.snapshot_bytes = absl::GetFlag(FLAGS_snapshot_after);
+  if (options.history.snapshot_bytes < kLeastSnapshotAfter) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--snapshot_after=", options.history.snapshot_bytes, ": at least ",
+                     kLeastSnapshotAfter, " bytes are needed"));
+  }
+  const double snapshot_rate = absl::GetFlag(FLAGS_snapshot_rate);
+  if (!(snapshot_rate >= 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--snapshot_rate=", snapshot_rate, ": MB/s, at least 0 (no bound)"));
+  }
+  options.models.bytes_per_second = snapshot_rate * 1e6;
   GRADWIRE_ASSIGN_OR_RETURN(options.history.fsync, ParseFsyncPolicy(absl::GetFlag(FLAGS_fsync)));
   std::string temporary;
   if (options.history.state_dir.empty()) {

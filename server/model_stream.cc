@@ -2,34 +2,95 @@
 // Implementation of model_stream.h.
 #include "server/model_stream.h"
 
-#include <algorithm>
+#include <utility>
 
-#include "common/rpc/limits.h"
+#include "common/base/status_macros.h"
+#include "common/replica/point.h"
+#include "common/rpc/status.h"
 
 namespace gradwire {
 
-ModelStream::ModelStream(v1::GetModelResponse first, std::string bytes)
-    : bytes_(std::move(bytes)), message_(std::move(first)) {
-  message_.set_total_bytes(bytes_.size());
-  WriteNext();
+ModelStream* ModelStream::Start(Coordinator* coordinator, ModelSender* sender,
+                                grpc::CallbackServerContext* context,
+                                const v1::GetModelRequest& request) {
+  std::shared_ptr<ModelStream> stream(new ModelStream(coordinator, sender, context, request));
+  stream->self_ = stream;
+  ModelStream* const reactor = stream.get();
+  if (absl::Status added = sender->Add(stream); !added.ok()) stream->End(std::move(added));
+  return reactor;
 }
 
-void ModelStream::WriteNext() {
-  const size_t size = std::min(bytes_.size() - sent_, kMaxPayloadBytesPerMessage);
-  message_.set_chunk(bytes_.substr(sent_, size));
-  sent_ += size;
-  StartWrite(&message_);
+absl::StatusOr<std::unique_ptr<ModelFile>> ModelStream::Open() {
+  constexpr int kTries = 3;  // what was found may be given up before it is opened
+  for (int tries = 1;; ++tries) {
+    GRADWIRE_ASSIGN_OR_RETURN(const Snapshots::File file,
+                              coordinator_->SnapshotAt(request_.at_version()));
+    if (request_.not_newer_than() > 0 && file.version <= request_.not_newer_than()) {
+      message_.set_not_modified(true);
+      return nullptr;
+    }
+    absl::StatusOr<std::unique_ptr<ModelFile>> model =
+        coordinator_->snapshots().OpenModel(file, request_.with_state());
+    if (absl::IsNotFound(model.status()) && tries < kTries) continue;
+    if (model.ok()) {
+      *message_.mutable_point() = MakePoint(file.version, file.chain_hash);
+      message_.set_total_bytes((*model)->size());
+    }
+    return model;
+  }
+}
+
+void ModelStream::Send(std::string chunk, bool last) {
+  MutexLock lock(&mu_);
+  if (finished_) return;
+  writing_ = true;
+  message_.set_chunk(std::move(chunk));
+  if (last) {
+    finished_ = true;
+    StartWriteAndFinish(&message_, grpc::WriteOptions(), grpc::Status::OK);
+  } else {
+    StartWrite(&message_);
+  }
+}
+
+void ModelStream::End(absl::Status status) {
+  MutexLock lock(&mu_);
+  if (!writing_) {
+    FinishOnce(ToGrpc(status));
+  } else if (!done_) {
+    context_->TryCancel();  // nothing else ends a write that nobody reads
+  }
 }
 
 void ModelStream::OnWriteDone(bool ok) {
   message_.Clear();
-  if (!ok) {
-    Finish(grpc::Status::CANCELLED);
-  } else if (sent_ == bytes_.size()) {
-    Finish(grpc::Status::OK);
-  } else {
-    WriteNext();
+  {
+    MutexLock lock(&mu_);
+    writing_ = false;
+    if (!ok || cancelled_) return FinishOnce(grpc::Status::CANCELLED);
   }
+  sender_->Taken(this);
+}
+
+void ModelStream::OnCancel() {
+  MutexLock lock(&mu_);
+  cancelled_ = true;
+  if (!writing_) FinishOnce(grpc::Status::CANCELLED);
+}
+
+void ModelStream::FinishOnce(const grpc::Status& status) {
+  if (finished_) return;
+  finished_ = true;
+  Finish(status);
+}
+
+void ModelStream::OnDone() {
+  sender_->Remove(this);
+  {
+    MutexLock lock(&mu_);
+    done_ = true;
+  }
+  self_.reset();  // may destroy this
 }
 
 }  // namespace gradwire

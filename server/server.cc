@@ -26,7 +26,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options,
       Coordinator::Create({.history = server->options_.history}, std::move(job), &server->clock_,
                           &server->counters_));
   server->parameter_service_ = std::make_unique<ParameterService>(
-      server->coordinator_.get(), &server->counters_, &server->pool_);
+      server->coordinator_.get(), &server->counters_, &server->pool_, server->options_.models);
   server->admin_service_ =
       std::make_unique<AdminService>(server->coordinator_.get(), &server->pool_);
   GRADWIRE_RETURN_IF_ERROR(server->Listen());

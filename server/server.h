@@ -23,6 +23,7 @@ struct ServerOptions {
   std::string listen = "127.0.0.1:7070";  // port 0 picks a free one
   HistoryOptions history;                 // state directory, fsync, what is kept
   size_t threads = 2;
+  ModelSenderOptions models;               // how fast snapshots are sent, and to how many
   size_t stream_window = size_t{2} << 20;  // bytes a worker may send ahead
 };
 

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "absl/time/clock.h"
-#include "common/replica/point.h"
 #include "common/rpc/status.h"
 #include "server/model_stream.h"
 
@@ -56,18 +55,8 @@ TrainReactor* ParameterService::Train(grpc::CallbackServerContext* /*context*/) 
 }
 
 grpc::ServerWriteReactor<v1::GetModelResponse>* ParameterService::GetModel(
-    grpc::CallbackServerContext* /*context*/, const v1::GetModelRequest* request) {
-  const absl::StatusOr<Snapshots::File> file = coordinator_->SnapshotAt(request->at_version());
-  if (!file.ok()) return new ModelAnswer(ToGrpc(file.status()));
-  v1::GetModelResponse first;
-  if (request->not_newer_than() > 0 && file->version <= request->not_newer_than()) {
-    first.set_not_modified(true);
-    return new ModelAnswer(std::move(first));
-  }
-  absl::StatusOr<std::string> bytes = coordinator_->snapshots().Read(*file, request->with_state());
-  if (!bytes.ok()) return new ModelAnswer(ToGrpc(bytes.status()));
-  *first.mutable_point() = MakePoint(file->version, file->chain_hash);
-  return new ModelStream(std::move(first), *std::move(bytes));
+    grpc::CallbackServerContext* context, const v1::GetModelRequest* request) {
+  return ModelStream::Start(coordinator_, &models_, context, *request);
 }
 
 grpc::ServerUnaryReactor* ParameterService::Heartbeat(grpc::CallbackServerContext* context,

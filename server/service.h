@@ -9,6 +9,7 @@
 #include "gradwire/v1/service.grpc.pb.h"
 #include "server/coordinator.h"
 #include "server/counters.h"
+#include "server/model_sender.h"
 #include "server/train_stream.h"
 
 namespace gradwire {
@@ -24,8 +25,9 @@ using ParameterServiceBase =
 // answered with RESOURCE_EXHAUSTED.  All three must outlive the server's shutdown.
 class ParameterService final : public ParameterServiceBase {
  public:
-  ParameterService(Coordinator* coordinator, ServerCounters* counters, ThreadPool* pool)
-      : coordinator_(coordinator), counters_(counters), pool_(pool) {}
+  ParameterService(Coordinator* coordinator, ServerCounters* counters, ThreadPool* pool,
+                   const ModelSenderOptions& models)
+      : coordinator_(coordinator), counters_(counters), pool_(pool), models_(models) {}
 
   grpc::ServerUnaryReactor* Join(grpc::CallbackServerContext* context,
                                  const v1::JoinRequest* request,
@@ -44,6 +46,7 @@ class ParameterService final : public ParameterServiceBase {
   Coordinator* const coordinator_;
   ServerCounters* const counters_;
   ThreadPool* const pool_;
+  ModelSender models_;
 };
 
 class AdminService final : public v1::Admin::CallbackService {

@@ -133,15 +133,12 @@ void Snapshots::Forget(uint64_t version) {
   files_.erase(version);
 }
 
+bool Snapshots::publishing() const {
+  MutexLock lock(&mu_);
+  return publishing_;
+}
+
 std::unique_ptr<SnapshotWriter> Snapshots::Begin(const SnapshotPoint& point) {
-  {
-    MutexLock lock(&mu_);
-    if (publishing_) {
-      LogWarning(absl::StrCat("no snapshot of version ", point.version,
-                              ": the one before is still being written"));
-      return nullptr;
-    }
-  }
   Wait();
   absl::StatusOr<std::unique_ptr<SnapshotWriter>> writer = SnapshotWriter::Begin(
       options_.files, PathOf(point.version, absl::StrCat(kSnapshot, kPartial)), *job_, point);
@@ -245,16 +242,6 @@ void Snapshots::Retain(uint64_t needed) {
       RemoveOrWarn(options_.files, PathOf(version, ending));
     }
   }
-}
-
-absl::StatusOr<std::string> Snapshots::Read(const File& file, bool with_state) const {
-  GRADWIRE_ASSIGN_OR_RETURN(std::string bytes,
-                            options_.files->Read(file.path, MaxSnapshotBytes(*job_)));
-  if (with_state) return bytes;
-  GRADWIRE_ASSIGN_OR_RETURN(Replica::Contents contents, DecodeSnapshot(*job_, bytes));
-  Replica replica(job_);
-  GRADWIRE_RETURN_IF_ERROR(replica.Load(std::move(contents)));
-  return EncodeSnapshot(replica, false);
 }
 
 }  // namespace gradwire

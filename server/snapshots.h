@@ -25,6 +25,7 @@
 #include "common/base/mutex.h"
 #include "common/replica/replica.h"
 #include "server/manifest.h"
+#include "server/model_file.h"
 #include "server/snapshot_writer.h"
 
 namespace gradwire {
@@ -73,8 +74,10 @@ class Snapshots {
   // A damaged one: no longer counted; its files stay for a look.
   void Forget(uint64_t version) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Null, with a warning, when a file cannot be made or another snapshot is still under way.
-  std::unique_ptr<SnapshotWriter> Begin(const SnapshotPoint& point) ABSL_LOCKS_EXCLUDED(mu_);
+  // The snapshot that Finish has handed over is still being written.
+  bool publishing() const ABSL_LOCKS_EXCLUDED(mu_);
+  // Null, with a warning, when a file cannot be made.  Waits for the one before: see publishing().
+  std::unique_ptr<SnapshotWriter> Begin(const SnapshotPoint& point);
   // Syncs, names and lists it in the background; a failure is a warning.
   void Finish(std::unique_ptr<SnapshotWriter> writer, const Replica& replica,
               std::string server_state) ABSL_LOCKS_EXCLUDED(mu_);
@@ -88,8 +91,10 @@ class Snapshots {
   // Removes what is neither among the newest `kept` nor the newest at or below `needed`.
   void Retain(uint64_t needed) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // The file's bytes; without state they are made anew from it.
-  absl::StatusOr<std::string> Read(const File& file, bool with_state) const;
+  // NotFound: it has been removed since.
+  absl::StatusOr<std::unique_ptr<ModelFile>> OpenModel(const File& file, bool with_state) const {
+    return ModelFile::Open(options_.files, *job_, file.path, with_state);
+  }
 
  private:
   Snapshots(Options options, std::shared_ptr<const Job> job);

@@ -117,6 +117,32 @@ class PosixFile final : public WritableFile {
   std::atomic<uint64_t> size_;
 };
 
+class PosixReader final : public ReadableFile {
+ public:
+  PosixReader(std::string path, Descriptor file, uint64_t size)
+      : path_(std::move(path)), file_(std::move(file)), size_(size) {}
+
+  absl::StatusOr<std::string> ReadAt(uint64_t offset, size_t size) const override {
+    std::string bytes(size, '\0');
+    const ssize_t got = ReadAll(file_.get(), &bytes[0], size, offset);
+    if (got < 0) {
+      return Failed(absl::StrCat("read ", size, " bytes at offset ", offset, " of"), path_);
+    }
+    if (static_cast<size_t>(got) != size) {
+      return absl::OutOfRangeError(absl::StrCat(path_, ": wanted ", size, " bytes at offset ",
+                                                offset, ", but only ", got, " are there"));
+    }
+    return bytes;
+  }
+
+  uint64_t size() const override { return size_; }
+
+ private:
+  const std::string path_;
+  const Descriptor file_;
+  const uint64_t size_;
+};
+
 class PosixLock final : public FileLock {
  public:
   explicit PosixLock(Descriptor file) : file_(std::move(file)) {}
@@ -146,6 +172,14 @@ class PosixFiles final : public FileSystem {
     return std::make_unique<PosixFile>(path, std::move(file), static_cast<uint64_t>(info.st_size));
   }
 
+  absl::StatusOr<std::unique_ptr<ReadableFile>> OpenToRead(const std::string& path) override {
+    Descriptor file = Open(path, O_RDONLY);
+    struct stat info;
+    if (!file.open() || ::fstat(file.get(), &info) != 0) return Failed("open", path);
+    return std::make_unique<PosixReader>(path, std::move(file),
+                                         static_cast<uint64_t>(info.st_size));
+  }
+
   absl::StatusOr<std::string> Read(const std::string& path, size_t max_bytes) override {
     const Descriptor file = Open(path, O_RDONLY);
     if (!file.open()) return Failed("open", path);
@@ -166,18 +200,8 @@ class PosixFiles final : public FileSystem {
 
   absl::StatusOr<std::string> ReadRange(const std::string& path, uint64_t offset,
                                         size_t size) override {
-    const Descriptor file = Open(path, O_RDONLY);
-    if (!file.open()) return Failed("open", path);
-    std::string bytes(size, '\0');
-    const ssize_t got = ReadAll(file.get(), &bytes[0], size, offset);
-    if (got < 0) {
-      return Failed(absl::StrCat("read ", size, " bytes at offset ", offset, " of"), path);
-    }
-    if (static_cast<size_t>(got) != size) {
-      return absl::OutOfRangeError(absl::StrCat(path, ": wanted ", size, " bytes at offset ",
-                                                offset, ", but only ", got, " are there"));
-    }
-    return bytes;
+    GRADWIRE_ASSIGN_OR_RETURN(const std::unique_ptr<ReadableFile> file, OpenToRead(path));
+    return file->ReadAt(offset, size);
   }
 
   absl::StatusOr<uint64_t> Size(const std::string& path) override {

@@ -37,6 +37,17 @@ class WritableFile {
   virtual uint64_t size() const = 0;
 };
 
+// Closed by its destructor.  Its bytes stay readable when its name is removed or given to another
+// file.  Thread-safe.  Not to be used after its FileSystem.
+class ReadableFile {
+ public:
+  virtual ~ReadableFile() = default;
+
+  // Exactly the bytes [offset, offset + size); OutOfRange when the file ends before.
+  virtual absl::StatusOr<std::string> ReadAt(uint64_t offset, size_t size) const = 0;
+  virtual uint64_t size() const = 0;  // when it was opened
+};
+
 // Held until destroyed.
 class FileLock {
  public:
@@ -53,6 +64,8 @@ class FileSystem {
   // NotFound where there is none.
   virtual absl::StatusOr<std::unique_ptr<WritableFile>> OpenToAppend(const std::string& path) = 0;
 
+  // NotFound where there is none.
+  virtual absl::StatusOr<std::unique_ptr<ReadableFile>> OpenToRead(const std::string& path) = 0;
   // The whole file; InvalidArgument beyond `max_bytes`.
   virtual absl::StatusOr<std::string> Read(const std::string& path, size_t max_bytes) = 0;
   // Exactly the bytes [offset, offset + size); OutOfRange when the file ends before.

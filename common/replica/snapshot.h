@@ -44,6 +44,19 @@ std::string EncodeSnapshotHead(const Job& job, const SnapshotPoint& point, bool 
 // The whole file's bytes.  The replica has started.
 std::string EncodeSnapshot(const Replica& replica, bool with_state);
 
+// What stands before a file's values.
+struct SnapshotHead {
+  SnapshotPoint point;
+  size_t bytes = 0;  // header_size and header
+};
+
+inline constexpr size_t kSnapshotPrefixBytes = 8;  // header_size
+// How many bytes the head of a file has that begins with these kSnapshotPrefixBytes.
+// InvalidArgument, or DataLoss, as DecodeSnapshot.
+absl::StatusOr<size_t> SnapshotHeadBytes(absl::string_view prefix);
+// Of a whole file, or of its head alone: all checks of DecodeSnapshot but those of the values.
+absl::StatusOr<SnapshotHead> DecodeSnapshotHead(const Job& job, absl::string_view bytes);
+
 // The longest file of a job: its values, and room for the header.
 size_t MaxSnapshotBytes(const Job& job);
 

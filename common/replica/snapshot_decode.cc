@@ -31,17 +31,10 @@ absl::Status Cut(size_t have, uint64_t want) {
       absl::StrCat("snapshot: cut: it has ", have, " bytes of at least ", want));
 }
 
-// Splits off the header and parses it; `*bytes` keeps the data.
-absl::StatusOr<Json> ReadHeader(absl::string_view* bytes) {
-  constexpr size_t kPrefix = sizeof(uint64_t);
-  if (bytes->size() < kPrefix) return Cut(bytes->size(), kPrefix);
-  const auto size = LoadLittleEndian<uint64_t>(bytes->data());
-  if (size > kMaxHeaderBytes) {
-    return Wrong(absl::StrCat("header of ", size, " bytes, the limit is ", kMaxHeaderBytes));
-  }
-  if (bytes->size() - kPrefix < size) return Cut(bytes->size(), kPrefix + size);
-  const absl::string_view text = bytes->substr(kPrefix, size);
-  bytes->remove_prefix(kPrefix + size);
+absl::StatusOr<Json> ReadHeader(absl::string_view bytes, size_t head_bytes) {
+  if (bytes.size() < head_bytes) return Cut(bytes.size(), head_bytes);
+  const absl::string_view text =
+      bytes.substr(kSnapshotPrefixBytes, head_bytes - kSnapshotPrefixBytes);
   Json header = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (!header.is_object()) return Wrong("its header is not a JSON object");
   return header;
@@ -179,23 +172,43 @@ absl::Status ReadData(const Job& job, absl::Span<const SnapshotTensor> tensors,
 
 }  // namespace
 
-absl::StatusOr<Replica::Contents> DecodeSnapshot(const Job& job, absl::string_view bytes) {
-  GRADWIRE_ASSIGN_OR_RETURN(const Json header, ReadHeader(&bytes));
+absl::StatusOr<size_t> SnapshotHeadBytes(absl::string_view prefix) {
+  if (prefix.size() < kSnapshotPrefixBytes) return Cut(prefix.size(), kSnapshotPrefixBytes);
+  const auto size = LoadLittleEndian<uint64_t>(prefix.data());
+  if (size <= kMaxHeaderBytes) return kSnapshotPrefixBytes + size;
+  return Wrong(absl::StrCat("header of ", size, " bytes, the limit is ", kMaxHeaderBytes));
+}
+
+absl::StatusOr<SnapshotHead> DecodeSnapshotHead(const Job& job, absl::string_view bytes) {
+  SnapshotHead head;
+  GRADWIRE_ASSIGN_OR_RETURN(head.bytes, SnapshotHeadBytes(bytes));
+  GRADWIRE_ASSIGN_OR_RETURN(const Json header, ReadHeader(bytes, head.bytes));
   GRADWIRE_RETURN_IF_ERROR(CheckOrigin(job, header));
-  Replica::Contents contents;
-  GRADWIRE_ASSIGN_OR_RETURN(contents.version, MetadataNumber(header, kVersionKey));
-  GRADWIRE_ASSIGN_OR_RETURN(contents.applied, MetadataNumber(header, kAppliedKey));
+  SnapshotPoint& point = head.point;
+  GRADWIRE_ASSIGN_OR_RETURN(point.version, MetadataNumber(header, kVersionKey));
+  GRADWIRE_ASSIGN_OR_RETURN(point.applied, MetadataNumber(header, kAppliedKey));
   if (header[kMetadataKey].contains(kResetKey)) {  // the first snapshots did not have it
-    GRADWIRE_ASSIGN_OR_RETURN(contents.reset_id, MetadataNumber(header, kResetKey));
+    GRADWIRE_ASSIGN_OR_RETURN(point.reset_id, MetadataNumber(header, kResetKey));
   }
-  GRADWIRE_ASSIGN_OR_RETURN(contents.chain_hash, ReadChainHash(header));
-  GRADWIRE_ASSIGN_OR_RETURN(contents.header, ReadVersionHeader(header));
-  if (contents.applied > contents.version) {
-    return Wrong(absl::StrCat(contents.applied, " updates applied at version ", contents.version));
+  GRADWIRE_ASSIGN_OR_RETURN(point.chain_hash, ReadChainHash(header));
+  GRADWIRE_ASSIGN_OR_RETURN(point.header, ReadVersionHeader(header));
+  if (point.applied > point.version) {
+    return Wrong(absl::StrCat(point.applied, " updates applied at version ", point.version));
   }
-  const std::vector<SnapshotTensor> tensors = SnapshotTensors(job, /*with_state=*/true);
-  GRADWIRE_RETURN_IF_ERROR(CheckTensors(tensors, header));
-  GRADWIRE_RETURN_IF_ERROR(ReadData(job, tensors, bytes, &contents));
+  GRADWIRE_RETURN_IF_ERROR(CheckTensors(SnapshotTensors(job, /*with_state=*/true), header));
+  return head;
+}
+
+absl::StatusOr<Replica::Contents> DecodeSnapshot(const Job& job, absl::string_view bytes) {
+  GRADWIRE_ASSIGN_OR_RETURN(SnapshotHead head, DecodeSnapshotHead(job, bytes));
+  Replica::Contents contents;
+  contents.version = head.point.version;
+  contents.applied = head.point.applied;
+  contents.reset_id = head.point.reset_id;
+  contents.chain_hash = head.point.chain_hash;
+  contents.header = std::move(head.point.header);
+  GRADWIRE_RETURN_IF_ERROR(ReadData(job, SnapshotTensors(job, /*with_state=*/true),
+                                    bytes.substr(head.bytes), &contents));
   return contents;
 }
 

@@ -192,10 +192,12 @@ TEST(BadClientTest, StreamsThatAreCancelledRightAfterHelloDoNoHarm) {
 // 40 updates of 256 KiB wait for one who never reads: what is under way stays within the
 // windows of both sides, and the other worker does not notice.
 TEST(BadClientTest, AReaderThatNeverReadsIsBounded) {
+  ServerOptions options;
+  options.stream_window = size_t{64} << 10;
   const auto server = StartServer(
       "model { tensors { tensor { name: 'w' shape: 65536 } } } steps: 1000 codec: 'identity' "
       "membership { lease_seconds: 60 }",
-      "never_reads", size_t{64} << 10);
+      "never_reads", options);
   GoodWorker good(server.get());
   GrpcWorker idle(server->address(), "idle");
   ASSERT_TRUE(idle.Join().ok());

@@ -2,59 +2,17 @@
 // A push that is sent several times, in any interleaving with the others', counts once.
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <random>
 
-#include "absl/strings/str_cat.h"
 #include "tests/common/base/sanitized.h"
 #include "tests/common/replica/test_records.h"
 #include "tests/server/fake_cluster.h"
+#include "tests/server/repeated_pushes.h"
 
 namespace gradwire {
 namespace {
 
 constexpr size_t kWorkers = 3;
-
-using Payloads = std::vector<std::vector<v1::Gradient>>;  // by rank, by block
-
-// (((g0 + g1) + g2) / 3), block after block, by plain float operations.
-std::vector<std::string> ExpectedUpdate(const Payloads& payloads) {
-  std::vector<std::string> blocks;
-  for (size_t block = 0; block < payloads[0].size(); ++block) {
-    std::vector<float> sum = PayloadValues(payloads[0][block].blocks(0).payload());
-    for (size_t rank = 1; rank < kWorkers; ++rank) {
-      const auto values = PayloadValues(payloads[rank][block].blocks(0).payload());
-      for (size_t i = 0; i < sum.size(); ++i) sum[i] = sum[i] + values[i];
-    }
-    for (float& value : sum) value = value / static_cast<float>(kWorkers);
-    blocks.emplace_back(reinterpret_cast<const char*>(sum.data()), sum.size() * sizeof(float));
-  }
-  return blocks;
-}
-
-struct Arrival {
-  size_t rank;
-  size_t block;
-};
-
-// Every worker's payload 1 to 5 times, each copy's blocks in order, all copies interleaved.
-std::vector<Arrival> RandomSchedule(std::mt19937_64* random, size_t blocks) {
-  std::vector<std::vector<Arrival>> copies;
-  for (size_t rank = 0; rank < kWorkers; ++rank) {
-    const size_t times = 1 + (*random)() % 5;
-    for (size_t copy = 0; copy < times; ++copy) {
-      copies.emplace_back();
-      for (size_t block = 0; block < blocks; ++block) copies.back().push_back({rank, block});
-    }
-  }
-  std::vector<size_t> turns;
-  for (size_t i = 0; i < copies.size(); ++i) turns.insert(turns.end(), blocks, i);
-  std::shuffle(turns.begin(), turns.end(), *random);
-  std::vector<size_t> next(copies.size(), 0);
-  std::vector<Arrival> schedule;
-  for (const size_t copy : turns) schedule.push_back(copies[copy][next[copy]++]);
-  return schedule;
-}
 
 // Its stream ends and another begins where the log is.
 void Reconnect(FakeCluster* cluster, FakeWorker* worker) {
@@ -82,7 +40,7 @@ TEST(ExactlyOnceTest, OverTenThousandRandomSchedulesTheUpdateIsTheSame) {
     for (size_t rank = 0; rank < kWorkers; ++rank) {
       payloads.push_back(cluster.Payload(gradients[(step + 2 * rank) % 7]));
     }
-    for (const Arrival& arrival : RandomSchedule(&random, 3)) {
+    for (const Arrival& arrival : RandomSchedule(&random, kWorkers, 3)) {
       if (random() % 16 == 0) Reconnect(&cluster, &workers[arrival.rank]);
       const absl::Status status =
           cluster.Send(workers[arrival.rank], payloads[arrival.rank][arrival.block]);
@@ -112,7 +70,7 @@ TEST(ExactlyOnceTest, DenseBlocksOfABigModelToo) {
   for (uint64_t step = 1; step <= 5; ++step) {
     payloads.clear();
     for (const auto& gradient : gradients) payloads.push_back(cluster.Payload(gradient));
-    for (const Arrival& arrival : RandomSchedule(&random, 3)) {
+    for (const Arrival& arrival : RandomSchedule(&random, kWorkers, 3)) {
       ASSERT_TRUE(cluster.Send(workers[arrival.rank], payloads[arrival.rank][arrival.block]).ok());
     }
     ASSERT_EQ(cluster.version(), step);

@@ -13,13 +13,11 @@
 namespace gradwire {
 
 std::unique_ptr<Server> StartServer(const std::string& job_text, const std::string& name,
-                                    size_t stream_window) {
+                                    ServerOptions options) {
   const std::string folder = testing::TempDir() + "/gradwire_" + name;
   std::filesystem::remove_all(folder);
-  ServerOptions options;
   options.listen = "127.0.0.1:0";
   options.history.state_dir = folder;
-  options.stream_window = stream_window;
   auto server = Server::Start(std::move(options), MakeTestJob(job_text));
   EXPECT_TRUE(server.ok()) << server.status();
   return *std::move(server);

@@ -15,8 +15,9 @@
 
 namespace gradwire {
 
+// On a free port, with a state directory of this name, emptied first; other options as they are.
 std::unique_ptr<Server> StartServer(const std::string& job_text, const std::string& name,
-                                    size_t stream_window = size_t{2} << 20);
+                                    ServerOptions options = {});
 std::shared_ptr<grpc::Channel> Connect(const std::string& address);
 
 using TrainCall = grpc::ClientReaderWriter<v1::TrainRequest, v1::TrainResponse>;

@@ -7,7 +7,6 @@
 #include <gtest/gtest.h>
 
 #include "absl/time/clock.h"
-#include "common/replica/snapshot.h"
 #include "tests/common/replica/test_records.h"
 #include "tests/server/fake_cluster.h"
 #include "tests/server/grpc_worker.h"
@@ -127,56 +126,6 @@ TEST(ServerTest, UnaryMethodsAnswer) {
   EXPECT_EQ(status.dimension(), 8u);
   ASSERT_EQ(status.workers_size(), 1);
   EXPECT_THAT(status.workers(0).peer(), HasSubstr("127.0.0.1"));
-}
-
-// The whole file of a GetModel call.
-grpc::Status FetchModel(GrpcWorker* worker, const v1::GetModelRequest& request,
-                        v1::GetModelResponse* first, std::string* file) {
-  grpc::ClientContext context;
-  SetDeadline(&context);
-  const auto reader = worker->stub().GetModel(&context, request);
-  v1::GetModelResponse response;
-  for (bool begun = false; reader->Read(&response); begun = true) {
-    if (!begun) *first = response;
-    EXPECT_LE(response.chunk().size(), size_t{1} << 20);
-    file->append(response.chunk());
-  }
-  return reader->Finish();
-}
-
-TEST(ServerTest, GetModelSendsTheNewestSnapshot) {
-  const auto server = StartServer(
-      "model { tensors { tensor { name: 'w' shape: 600000 } } } steps: 9 snapshot_every: 1 "
-      "codec: 'random_k:0.0001'",
-      "get_model");
-  const auto& job = *server->coordinator().job();
-  GrpcWorker a(server->address(), "a");
-  v1::GetModelResponse first;
-  std::string file;
-  EXPECT_EQ(FetchModel(&a, {}, &first, &file).error_code(), grpc::StatusCode::NOT_FOUND);
-  ASSERT_TRUE(a.Enter());
-  std::vector<std::string> parts;
-  ASSERT_TRUE(a.ReadRecord(0, &parts));
-  for (const auto& message :
-       MakePayload(job, 1, ChainHashText(parts), std::vector<float>(600000, 2.0f))) {
-    ASSERT_TRUE(a.Send(message));
-  }
-  parts.clear();
-  ASSERT_TRUE(a.ReadRecord(1, &parts));
-  WaitForSnapshot(server->coordinator().snapshots(), 1);
-  ASSERT_TRUE(FetchModel(&a, {}, &first, &file).ok());
-  EXPECT_EQ(first.point().version(), 1u);
-  EXPECT_EQ(first.point().chain_hash(), ChainHashText(parts));
-  EXPECT_EQ(first.total_bytes(), file.size());
-  const auto contents = DecodeSnapshot(job, file);
-  ASSERT_TRUE(contents.ok()) << contents.status();
-  EXPECT_EQ(std::count(contents->parameters.begin(), contents->parameters.end(), -2.0f), 60);
-  v1::GetModelRequest request;
-  request.set_not_newer_than(1);
-  file.clear();
-  ASSERT_TRUE(FetchModel(&a, request, &first, &file).ok());
-  EXPECT_TRUE(first.not_modified());
-  EXPECT_TRUE(file.empty());
 }
 
 TEST(ServerTest, HealthAndReflectionServicesAnswer) {

@@ -27,6 +27,21 @@ absl::StatusOr<std::unique_ptr<Snapshots>> OpenSnapshots(const std::string& fold
                          MakeTestJob(kJob));
 }
 
+// All that GetModel sends of it, by chunks of `most` bytes.
+absl::StatusOr<std::string> ReadModel(const Snapshots& snapshots, const Snapshots::File& file,
+                                      bool with_state, size_t most = 100) {
+  const auto model = snapshots.OpenModel(file, with_state);
+  if (!model.ok()) return model.status();
+  std::string bytes;
+  while (bytes.size() < (*model)->size()) {
+    const auto chunk = (*model)->Read(bytes.size(), most);
+    if (!chunk.ok()) return chunk.status();
+    EXPECT_TRUE(!chunk->empty() && chunk->size() <= most) << chunk->size();
+    bytes += *chunk;
+  }
+  return bytes;
+}
+
 std::vector<std::string> FilesIn(const std::string& folder) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
@@ -68,7 +83,7 @@ TEST(SnapshotsTest, WhatIsReadBackIsTheReplica) {
   ASSERT_TRUE((*snapshots)->Save(replica, "state").ok());
   const Snapshots::File file = *(*snapshots)->Newest(5);
   EXPECT_EQ(file.chain_hash, replica.chain_hash());
-  const auto bytes = (*snapshots)->Read(file, true);
+  const auto bytes = ReadModel(**snapshots, file, true);
   ASSERT_TRUE(bytes.ok()) << bytes.status();
   auto contents = DecodeSnapshot(*job, *bytes);
   ASSERT_TRUE(contents.ok()) << contents.status();
@@ -87,8 +102,8 @@ TEST(SnapshotsTest, WithoutStateTheFileHasTheTensorsAlone) {
   const Replica replica = TrainedReplica(job, 5);
   ASSERT_TRUE((*snapshots)->Save(replica, "state").ok());
   ASSERT_TRUE((*snapshots)->SaveFinal(replica).ok());
-  const auto with = (*snapshots)->Read(*(*snapshots)->Newest(5), true);
-  const auto without = (*snapshots)->Read(*(*snapshots)->Newest(5), false);
+  const auto with = ReadModel(**snapshots, *(*snapshots)->Newest(5), true);
+  const auto without = ReadModel(**snapshots, *(*snapshots)->Newest(5), false);
   ASSERT_TRUE(with.ok() && without.ok());
   EXPECT_THAT(*with, HasSubstr("optimizer.momentum/w"));
   EXPECT_EQ(without->find("optimizer.momentum"), std::string::npos);
@@ -112,9 +127,45 @@ TEST(SnapshotsTest, AFileThatHasGoneIsAnErrorThatNamesIt) {
   ASSERT_TRUE((*snapshots)->Save(TrainedReplica(job, 1), "state").ok());
   const Snapshots::File file = *(*snapshots)->Newest(1);
   std::filesystem::remove(file.path);
-  const auto bytes = (*snapshots)->Read(file, true);
+  const auto bytes = ReadModel(**snapshots, file, true);
   ASSERT_FALSE(bytes.ok());
   EXPECT_THAT(std::string(bytes.status().message()), HasSubstr(file.path));
+}
+
+TEST(SnapshotsTest, WhatIsBeingReadStaysWholeWhenItIsRemoved) {
+  const auto snapshots = OpenSnapshots(TestFolder(), 1);
+  ASSERT_TRUE(snapshots.ok());
+  const auto job = MakeTestJob(kJob);
+  ASSERT_TRUE((*snapshots)->Save(TrainedReplica(job, 1), "state").ok());
+  const Snapshots::File file = *(*snapshots)->Newest(1);
+  const auto whole = ReadFile(file.path, 1 << 20);
+  const auto model = (*snapshots)->OpenModel(file, true);
+  ASSERT_TRUE(model.ok() && whole.ok());
+  ASSERT_TRUE((*snapshots)->Save(TrainedReplica(job, 2), "state").ok());
+  (*snapshots)->Retain(2);
+  EXPECT_FALSE(std::filesystem::exists(file.path));
+  EXPECT_EQ((*snapshots)->OpenModel(file, true).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ((*model)->size(), whole->size());
+  EXPECT_EQ(*(*model)->Read(0, 1 << 20), *whole);
+}
+
+TEST(SnapshotsTest, ADamagedFileIsSaidWithItsPath) {
+  const auto snapshots = OpenSnapshots(TestFolder());
+  ASSERT_TRUE(snapshots.ok());
+  ASSERT_TRUE((*snapshots)->Save(TrainedReplica(MakeTestJob(kJob), 1), "state").ok());
+  const Snapshots::File file = *(*snapshots)->Newest(1);
+  const std::string whole = *ReadFile(file.path, 1 << 20);
+  for (const size_t size : {size_t{0}, size_t{7}, size_t{100}}) {
+    std::ofstream(file.path) << whole.substr(0, size);
+    const auto model = (*snapshots)->OpenModel(file, false);
+    EXPECT_EQ(model.status().code(), absl::StatusCode::kDataLoss) << size;
+    EXPECT_THAT(std::string(model.status().message()), HasSubstr(file.path));
+  }
+  std::ofstream(file.path) << whole;
+  const auto model = (*snapshots)->OpenModel(file, false);
+  ASSERT_TRUE(model.ok()) << model.status();
+  std::ofstream(file.path) << whole.substr(0, whole.size() - 400);  // into the parameters
+  EXPECT_EQ((*model)->Read((*model)->size() - 8, 8).status().code(), absl::StatusCode::kDataLoss);
 }
 
 TEST(SnapshotsTest, AnotherProcessFindsThemAndVerifiesThem) {

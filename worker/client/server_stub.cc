@@ -23,25 +23,26 @@ void SetDeadline(absl::Duration deadline, grpc::ClientContext* context) {
 
 struct Model {
   v1::Point point;
-  std::string bytes;  // a safetensors file
+  uint64_t total = 0;  // as announced
+  std::string bytes;   // a safetensors file
 };
 
-// Reads all chunks.  False when they are not what the first message announced.
+// Reads all chunks.  False when they are more than the first message announced, or than
+// `max_bytes`: the rest is not read then.
 bool ReadChunks(uint64_t max_bytes, grpc::ClientReader<v1::GetModelResponse>* reader,
                 Model* model) {
   v1::GetModelResponse response;
-  uint64_t total = 0;
   for (bool first = true; reader->Read(&response); first = false) {
     if (first) {
       model->point = response.point();
-      total = response.total_bytes();
-      if (total > max_bytes) return false;
-      model->bytes.reserve(total);
+      model->total = response.total_bytes();
+      if (model->total > max_bytes) return false;
+      model->bytes.reserve(model->total);
     }
-    if (response.chunk().size() > total - model->bytes.size()) return false;
+    if (response.chunk().size() > model->total - model->bytes.size()) return false;
     model->bytes.append(response.chunk());
   }
-  return model->bytes.size() == total;
+  return true;
 }
 
 }  // namespace
@@ -87,11 +88,11 @@ absl::StatusOr<Replica::Contents> ServerStub::GetModel(const Job& job, uint64_t 
   request.set_with_state(true);
   const auto reader = stub_->GetModel(&context, request);
   Model model;
-  const bool whole = ReadChunks(max_bytes, reader.get(), &model);
-  if (!whole) context.TryCancel();
+  const bool as_announced = ReadChunks(max_bytes, reader.get(), &model);
+  if (!as_announced) context.TryCancel();
   const grpc::Status status = reader->Finish();
-  if (!status.ok() && status.error_code() != grpc::StatusCode::CANCELLED) return FromGrpc(status);
-  if (!whole || !status.ok()) {
+  if (as_announced && !status.ok()) return FromGrpc(status);  // broken off
+  if (!as_announced || model.bytes.size() != model.total) {
     return absl::DataLossError(absl::StrCat(
         "the snapshot of version ", model.point.version(), " came with ", model.bytes.size(),
         " bytes and then not what was announced; this job's snapshots have at most ", max_bytes));

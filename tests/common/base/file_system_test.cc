@@ -134,6 +134,22 @@ TEST_F(FileSystemTest, ReadsExactlyWhatWasAsked) {
             absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(FileSystemTest, AnOpenFileStaysWhatItWasWhenItsNameGoes) {
+  const std::string path = folder_ + "/model";
+  ASSERT_TRUE((*files_->Create(path))->Append("0123456789").ok());
+  const auto file = files_->OpenToRead(path);
+  ASSERT_TRUE(file.ok()) << file.status();
+  ASSERT_TRUE((*files_->Create(path + ".new"))->Append("another").ok());
+  ASSERT_TRUE(files_->Rename(path + ".new", path).ok());
+  EXPECT_EQ(*(*file)->ReadAt(0, 10), "0123456789");
+  ASSERT_TRUE(files_->Remove(path).ok());
+  EXPECT_EQ((*file)->size(), 10u);
+  EXPECT_EQ(*(*file)->ReadAt(3, 4), "3456");
+  EXPECT_EQ(*(*file)->ReadAt(10, 0), "");
+  EXPECT_EQ((*file)->ReadAt(7, 4).status().code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(files_->OpenToRead(path).status().code(), absl::StatusCode::kNotFound);
+}
+
 TEST_F(FileSystemTest, ListsRenamesAndRemoves) {
   for (const char* name : {"b", "a", "c"}) ASSERT_TRUE(MustCreate(name)->Append(name).ok());
   ASSERT_TRUE(files_->MakeFolders(Path("folder")).ok());

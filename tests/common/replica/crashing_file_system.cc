@@ -42,6 +42,24 @@ class CrashingFile final : public WritableFile {
   const CrashingFileSystem::Entry inode_;
 };
 
+class CrashingReader final : public ReadableFile {
+ public:
+  CrashingReader(const CrashingFileSystem* files, std::string path, CrashingFileSystem::Entry inode,
+                 uint64_t size)
+      : files_(files), path_(std::move(path)), inode_(std::move(inode)), size_(size) {}
+
+  absl::StatusOr<std::string> ReadAt(uint64_t offset, size_t size) const override {
+    return files_->ReadFrom(path_, *inode_, offset, size);
+  }
+  uint64_t size() const override { return size_; }
+
+ private:
+  const CrashingFileSystem* const files_;
+  const std::string path_;
+  const CrashingFileSystem::Entry inode_;
+  const uint64_t size_;
+};
+
 class CrashingLock final : public FileLock {
  public:
   CrashingLock(CrashingFileSystem* files, std::string path)
@@ -218,12 +236,25 @@ absl::StatusOr<std::string> CrashingFileSystem::Read(const std::string& path, si
 
 absl::StatusOr<std::string> CrashingFileSystem::ReadRange(const std::string& path, uint64_t offset,
                                                           size_t size) {
+  GRADWIRE_ASSIGN_OR_RETURN(const std::unique_ptr<ReadableFile> file, OpenToRead(path));
+  return file->ReadAt(offset, size);
+}
+
+absl::StatusOr<std::unique_ptr<ReadableFile>> CrashingFileSystem::OpenToRead(
+    const std::string& path) {
   MutexLock lock(&mu_);
   GRADWIRE_ASSIGN_OR_RETURN(const Entry file, FindFile(path));
-  if (offset > file->seen.size() || size > file->seen.size() - offset) {
+  return std::make_unique<CrashingReader>(this, path, file, file->seen.size());
+}
+
+absl::StatusOr<std::string> CrashingFileSystem::ReadFrom(const std::string& path,
+                                                         const Inode& inode, uint64_t offset,
+                                                         size_t size) const {
+  MutexLock lock(&mu_);
+  if (offset > inode.seen.size() || size > inode.seen.size() - offset) {
     return absl::OutOfRangeError(absl::StrCat(path, " ends before"));
   }
-  return file->seen.substr(offset, size);
+  return inode.seen.substr(offset, size);
 }
 
 absl::StatusOr<uint64_t> CrashingFileSystem::Size(const std::string& path) {

@@ -58,6 +58,7 @@ class CrashingFileSystem final : public FileSystem {
   // FileSystem.
   absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) override;
   absl::StatusOr<std::unique_ptr<WritableFile>> OpenToAppend(const std::string& path) override;
+  absl::StatusOr<std::unique_ptr<ReadableFile>> OpenToRead(const std::string& path) override;
   absl::StatusOr<std::string> Read(const std::string& path, size_t max_bytes) override;
   absl::StatusOr<std::string> ReadRange(const std::string& path, uint64_t offset,
                                         size_t size) override;
@@ -70,6 +71,7 @@ class CrashingFileSystem final : public FileSystem {
 
  private:
   friend class CrashingFile;
+  friend class CrashingReader;
   friend class CrashingLock;
 
   // A write of bytes at an offset, or a change of the length.
@@ -120,6 +122,8 @@ class CrashingFileSystem final : public FileSystem {
                      absl::string_view bytes);
   absl::Status Truncate(const std::string& path, Inode* inode, uint64_t size);
   absl::Status Sync(const std::string& path, Inode* inode);
+  absl::StatusOr<std::string> ReadFrom(const std::string& path, const Inode& inode, uint64_t offset,
+                                       size_t size) const;
   uint64_t SizeOf(const Inode& inode) const;
   void Unlock(const std::string& path);
 

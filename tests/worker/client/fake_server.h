@@ -78,6 +78,12 @@ class FakeServer final : public v1::ParameterServer::Service {
       MutexLock lock(&mu_);
       models_asked_.push_back(request->at_version());
     }
+    if (!model_errors.empty()) {
+      const grpc::Status error = model_errors.back();
+      model_errors.pop_back();
+      writer->Write(models.front());
+      return error;
+    }
     if (models.empty()) return {grpc::StatusCode::NOT_FOUND, "no snapshot yet"};
     for (const v1::GetModelResponse& chunk : models) writer->Write(chunk);
     return grpc::Status::OK;
@@ -145,6 +151,7 @@ class FakeServer final : public v1::ParameterServer::Service {
   std::vector<grpc::Status> join_errors;  // of the first calls
   std::vector<TrainScript> trains;
   std::vector<v1::GetModelResponse> models;
+  std::vector<grpc::Status> model_errors;  // after the first chunk; each once, the last first
   grpc::Status heartbeat;
   grpc::Status leave_error;
   uint64_t leave_hash = 0;  // 0: the worker's own

@@ -163,6 +163,40 @@ TEST_F(SessionTest, TakesTheFinalModelOfAJobThatIsOver) {
   EXPECT_THAT((*session)->parameters(), testing::Each(7.0f));
 }
 
+// The server was stopped, or has cut off a worker that was stopped for a while.
+TEST_F(SessionTest, ASnapshotThatIsBrokenOffIsAskedForAgain) {
+  Replica final_replica(job_);
+  Replica::Contents contents;
+  contents.version = 100;
+  contents.chain_hash.fill('f');
+  contents.parameters.assign(8, 7.0f);
+  ASSERT_TRUE(final_replica.Load(contents).ok());
+  const std::string file = EncodeSnapshot(final_replica, true);
+  v1::GetModelResponse begin;
+  begin.mutable_point()->set_version(100);
+  begin.set_total_bytes(file.size());
+  begin.set_chunk(file.substr(0, 100));
+  v1::GetModelResponse rest;
+  rest.set_chunk(file.substr(100));
+  server_.models = {begin, rest};
+  server_.model_errors = {kUnavailable,
+                          {grpc::StatusCode::CANCELLED, "nobody took the chunk"},
+                          {grpc::StatusCode::RESOURCE_EXHAUSTED, "try again"}};
+  server_.join.set_finished(true);
+  server_.join.set_oldest_version(90);
+  server_.join.mutable_newest()->set_version(100);
+  server_.join.mutable_newest()->set_chain_hash(std::string(16, 'f'));
+  server_.trains = {StayOpen};
+  server_.Start();
+  auto session = Connect();
+  ASSERT_TRUE(session.ok()) << session.status();
+  const auto turn = (*session)->NextTurn();
+  ASSERT_TRUE(turn.ok()) << turn.status();
+  EXPECT_EQ(turn->kind, Turn::Kind::kFinished);
+  EXPECT_EQ(server_.models_asked().size(), 4u);
+  EXPECT_THAT((*session)->parameters(), testing::Each(7.0f));
+}
+
 // This id's earlier process was killed a moment ago, and the server has not seen it yet.
 TEST_F(SessionTest, WaitsAMomentForTheHolderOfItsIdToGo) {
   const grpc::Status held(grpc::StatusCode::ALREADY_EXISTS, "worker id is alive at");
