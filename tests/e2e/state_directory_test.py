@@ -16,6 +16,7 @@ from cluster import Cluster, job_text, run_program, saddle, wait_until
 from safetensors_file import read_tensors
 
 STEPS = 60
+OLDEST = 20  # the first snapshot, and with it where the log begins
 JOB = job_text(
     saddle(dimension=1000, start=0.5, gamma=0.1),
     steps=STEPS,
@@ -84,7 +85,13 @@ class StateDirectoryTest(unittest.TestCase):
         return shutil.copytree(self.finished, state, dirs_exist_ok=True)
 
     def test_show_has_a_line_for_every_record(self):
-        shown = show(self.finished)
+        with Cluster(JOB.replace("snapshot_every: 20", "snapshot_every: 1000")) as cluster:
+            cluster.start(2)
+            cluster.finish()
+            self.check_show(cluster.path("state"))
+
+    def check_show(self, state):
+        shown = show(state)
         self.assertEqual(shown.returncode, 0, shown.stderr)
         self.assertRegex(
             shown.stdout, r'\Ajob "kept", schema xxh3:[0-9a-f]{16}, apply revision 1\n'
@@ -93,7 +100,7 @@ class StateDirectoryTest(unittest.TestCase):
         segments = re.findall(segment, shown.stdout, re.M)
         self.assertEqual(
             {path: int(size) for path, _, size in segments},
-            {path: os.path.getsize(path) for path in glob.glob(f"{self.finished}/log/*.log")},
+            {path: os.path.getsize(path) for path in glob.glob(f"{state}/log/*.log")},
         )
         lines = re.findall(r"^version=.*$", shown.stdout, re.M)
         self.assertEqual(
@@ -104,7 +111,7 @@ class StateDirectoryTest(unittest.TestCase):
         for line in lines[1:]:
             self.assertRegex(line, r" used=2/2 rate=0\.01 loss=\S+ payload=\d+ server=[1-9]\d*")
         self.assertTrue(lines[-1].endswith(" finished"), lines[-1])
-        some = show(self.finished, "--from=17", "--to=23")
+        some = show(state, "--from=17", "--to=23")
         self.assertEqual(re.findall(r"^version=.*$", some.stdout, re.M), lines[17:24])
 
     def test_verify_replays_to_what_the_run_ended_with(self):
@@ -113,7 +120,7 @@ class StateDirectoryTest(unittest.TestCase):
         self.assertEqual(verified.returncode, 0, verified.stderr)
         self.assertEqual(
             verified.stdout,
-            f"ok versions 0..{STEPS}, snapshots 20 40 60, "
+            f"ok versions {OLDEST}..{STEPS}, snapshots 20 40 60, "
             f"parameters {self.summary['parameters']}\n",
         )
         self.assertEqual(contents(self.finished), before)
@@ -134,7 +141,7 @@ class StateDirectoryTest(unittest.TestCase):
 
     def test_verify_finds_a_flipped_bit_wherever_it_is(self):
         state = self.copy()
-        [segment] = glob.glob(f"{state}/log/000000000000.log")
+        [segment] = glob.glob(f"{state}/log/{OLDEST:012}.log")
         snapshot = f"{state}/snapshots/000000000020"
         size = os.path.getsize(segment)
         places = [(segment, offset) for offset in (3, 30, 56, 56 + 20, size // 2, size - 1)]
@@ -159,17 +166,17 @@ class StateDirectoryTest(unittest.TestCase):
 
     def test_a_snapshot_that_only_the_replay_tells_from_the_right_one_is_found(self):
         state = self.copy()
-        path = f"{state}/snapshots/000000000020.safetensors"
+        path = f"{state}/snapshots/000000000040.safetensors"
         data = bytearray(read(path))
         first = 8 + struct.unpack_from("<Q", data)[0]  # of the parameters
         data[first] ^= 1
         write(path, data)
-        with open(f"{state}/snapshots/000000000020.manifest", encoding="utf-8") as file:
+        with open(f"{state}/snapshots/000000000040.manifest", encoding="utf-8") as file:
             manifest = json.load(file)
         before = manifest["snapshot"]["xxh3_128"]
         self.assertEqual(before, xxh3_128(read(path.replace(state, self.finished))))
         manifest["snapshot"]["xxh3_128"] = xxh3_128(bytes(data))
-        with open(f"{state}/snapshots/000000000020.manifest", "w", encoding="utf-8") as file:
+        with open(f"{state}/snapshots/000000000040.manifest", "w", encoding="utf-8") as file:
             json.dump(manifest, file)
         self.assertIn("agrees", run_program("gradwire", "snapshot", "inspect", path).stdout)
         verified = verify(state)
@@ -186,7 +193,7 @@ class StateDirectoryTest(unittest.TestCase):
             self.assertEqual(verified.returncode, 0, verified.stderr)
             self.assertIn("an unfinished record at the end: " + newest, verified.stdout)
             self.assertIn(f"the snapshot of version {STEPS} is whole, but", verified.stdout)
-            self.assertIn(f"ok versions 0..{STEPS - 1}, ", verified.stdout)
+            self.assertIn(f"ok versions {OLDEST}..{STEPS - 1}, ", verified.stdout)
             self.assertIn("an unfinished record at the end: " + newest, show(state).stdout)
             self.assertEqual(read(newest), data[:-cut])  # it only reads
 
@@ -202,8 +209,7 @@ class StateDirectoryTest(unittest.TestCase):
 
     def test_a_log_that_begins_later_is_replayed_from_the_snapshot(self):
         state = self.copy()
-        for segment in sorted(glob.glob(f"{state}/log/*.log"))[:2]:
-            os.remove(segment)
+        os.remove(min(glob.glob(f"{state}/log/*.log")))
         verified = verify(state)
         self.assertEqual(verified.returncode, 0, verified.stderr)
         self.assertIn(f"ok versions 40..{STEPS}, ", verified.stdout)
