@@ -183,6 +183,9 @@ bool TrainStream::NextPart() {
   if (record == nullptr) {
     const UpdateLog::Range range = coordinator_->log().range();
     if (range.empty || next_version_ > range.newest) return false;
+    record = coordinator_->log().Find(next_version_);  // it may have come between the questions
+  }
+  if (record == nullptr) {
     v1::Control control;
     control.mutable_resync()->set_reason(
         absl::StrCat("this worker reads too slowly: version ", next_version_, " has left the log"));

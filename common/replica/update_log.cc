@@ -53,9 +53,11 @@ std::shared_ptr<const Record> UpdateLog::Find(uint64_t version) const {
 UpdateLog::Range UpdateLog::range() const {
   const LogStore::Range range = store_->range();
   MutexLock lock(&mu_);
+  // The store has a record a moment before Find gives it.
+  const uint64_t newest = cached_.empty() ? range.newest : cached_.back()->version;
   return {.empty = range.empty,
           .oldest = range.oldest,
-          .newest = range.newest,
+          .newest = newest,
           .cached_bytes = cached_bytes_};
 }
 

@@ -60,6 +60,7 @@ class UpdateLog {
     uint64_t newest = 0;
     size_t cached_bytes = 0;  // of records in memory
   };
+  // All from `oldest` to `newest` can be found from now on, until TrimBelow gives some up.
   Range range() const ABSL_LOCKS_EXCLUDED(mu_);
 
   // Gives up what is below `version`, as far as the store's files allow.

@@ -5,7 +5,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "common/replica/log_store.h"
@@ -85,6 +87,39 @@ TEST_F(UpdateLogTest, FindsEveryRecordWhateverIsInMemory) {
     }
     EXPECT_EQ(log.Find(20), nullptr);
   }
+}
+
+// A reader that is up to date asks again and again, while records come.
+TEST_F(UpdateLogTest, WhatTheRangeNamesCanBeFound) {
+  constexpr uint64_t kRecords = 5000;
+  UpdateLog log(store_.get(), 1 << 20);
+  std::atomic<bool> done = false;
+  int lost = 0;
+  std::thread reader([&] {
+    for (uint64_t next = 0; next < kRecords && !done;) {
+      if (log.Find(next) != nullptr) {
+        ++next;
+        continue;
+      }
+      const UpdateLog::Range range = log.range();
+      if (range.empty || next > range.newest) continue;
+      if (log.Find(next) == nullptr) ++lost;
+    }
+  });
+  std::string previous;
+  for (uint64_t version = 0; version < kRecords; ++version) {
+    v1::UpdatePart part;
+    part.set_version(version);
+    part.mutable_header()->set_previous_chain_hash(previous);
+    const auto record = Seal(version, {part});
+    const absl::Status status = log.Append(record);
+    EXPECT_TRUE(status.ok()) << status;
+    if (!status.ok()) break;
+    previous = std::string(AsView(record->chain_hash));
+  }
+  done = true;
+  reader.join();
+  EXPECT_EQ(lost, 0);
 }
 
 TEST_F(UpdateLogTest, WhatAnEarlierProcessHasWrittenIsThere) {
