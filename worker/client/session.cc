@@ -163,7 +163,7 @@ absl::Status Session::Leave(absl::string_view reason,
 // SYNC: a member that leaves an open step makes all others send theirs again.
 void Session::SettleHeld() {
   const absl::Duration end = Now() + kSettle;
-  while (stream_ != nullptr && uplink_->held_step() != 0 && Now() < end) {
+  while (stream_ != nullptr && !finished_ && uplink_->held_step() != 0 && Now() < end) {
     if (!Pump(kWait).ok()) return;
   }
 }
