@@ -4,20 +4,12 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
-#include "common/replica/job.h"
+#include "tests/common/replica/small_job.h"
 
 namespace gradwire {
 namespace {
 
 using testing::HasSubstr;
-
-constexpr char kSmall[] = "model { logistic { inputs: 5 classes: 3 } } steps: 10\n";
-
-absl::StatusOr<std::shared_ptr<const Job>> Make(const std::string& text) {
-  auto config = ParseJobText(text);
-  if (!config.ok()) return config.status();
-  return MakeJob(*std::move(config));
-}
 
 TEST(JobConsistencyTest, FixedMembersAreWaitedForTenMinutesUnlessSaidOtherwise) {
   const auto job = Make(std::string(kSmall) + "membership { mode: FIXED workers: 3 }");

@@ -8,6 +8,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/replica/file.h"
+#include "tests/common/replica/small_job.h"
 #include "tests/common/replica/test_records.h"
 
 namespace gradwire {
@@ -15,14 +16,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-constexpr char kSmall[] = "model { logistic { inputs: 5 classes: 3 } } steps: 10\n";
-
-absl::StatusOr<std::shared_ptr<const Job>> Make(const std::string& text) {
-  auto config = ParseJobText(text);
-  if (!config.ok()) return config.status();
-  return MakeJob(*std::move(config));
-}
 
 TEST(JobTest, DefaultsAreThoseOfJobProto) {
   const auto job = Make(kSmall);
