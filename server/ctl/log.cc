@@ -71,7 +71,7 @@ class Printer {
     return line;
   }
 
-  // "4/4", or with those who are missing: "3/4 (without worker-2)".
+  // "4/4", or with those who are missing: "3/4 (without worker-2)"; ASYNC: "1/4".
   std::string UsedText(const v1::Header& header) const {
     if (!has_before_) return absl::StrCat(header.used_size(), "/?");
     std::string text = absl::StrCat(header.used_size(), "/", before_.members_size());
@@ -81,7 +81,7 @@ class Printer {
       for (const v1::Contributor& one : header.used()) used = used || one.rank() == member.rank();
       if (!used) missing.push_back(absl::CHexEscape(member.id()));
     }
-    if (missing.empty()) return text;
+    if (missing.empty() || header.has_answer()) return text;
     return absl::StrCat(text, " (without ", absl::StrJoin(missing, ", "), ")");
   }
 
