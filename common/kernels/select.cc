@@ -54,7 +54,8 @@ size_t CollectKeysSimd(const float* x, size_t n, uint32_t bin, uint32_t* out, si
     const auto keys = Keys(x + i);
     const auto inside = hn::Eq(hn::ShiftRight<kFirstShift>(keys), wanted);
     if (hn::AllFalse(d, inside)) continue;
-    *found += hn::CompressStore(keys, inside, d, out + *found);
+    hn::StoreU(hn::Compress(keys, inside), d, out + *found);
+    *found += hn::CountTrue(d, inside);
   }
   return i;
 }
@@ -67,8 +68,10 @@ size_t CollectIndicesSimd(const float* x, size_t n, uint32_t least, uint32_t* ou
   for (; i + lanes <= n; i += lanes) {
     const auto large = hn::Not(hn::Lt(Keys(x + i), limit));
     if (hn::AllFalse(d, large)) continue;
+    // Compressing in a register and storing all of it beats the compressing store.
     const auto indices = hn::Iota(d, static_cast<uint32_t>(i));
-    *found += hn::CompressStore(indices, large, d, out + *found);
+    hn::StoreU(hn::Compress(indices, large), d, out + *found);
+    *found += hn::CountTrue(d, large);
   }
   return i;
 }
