@@ -76,8 +76,9 @@ class SettingsCluster : public FakeCluster {
     coordinator.reset();
     job = MakeTestJob(SettingsJob(rest));
     auto again = Coordinator::Create(On(disk), job, &clock, &counters);
-    if (again.ok()) coordinator = *std::move(again);
-    return again.status();
+    if (!again.ok()) return again.status();
+    coordinator = *std::move(again);
+    return absl::OkStatus();
   }
   // As the worker that it was, from where the log stands.
   void Greet(FakeWorker* worker) {
