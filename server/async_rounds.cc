@@ -41,7 +41,7 @@ absl::StatusOr<Round::Added> AsyncRounds::Add(uint32_t rank, uint64_t incarnatio
   Lane& lane = found->second;
   const uint64_t open = lane.round == nullptr ? 0 : lane.round->step();
   const bool whole = lane.completed > 0;
-  if (message.step() <= lane.member.answered_step() || message.step() < open ||
+  if (Answered(rank, message.step()) || message.step() < open ||
       (whole && message.step() != open)) {
     return Round::Added{.duplicates = static_cast<uint32_t>(message.blocks_size())};
   }
@@ -52,6 +52,11 @@ absl::StatusOr<Round::Added> AsyncRounds::Add(uint32_t rank, uint64_t incarnatio
   absl::StatusOr<Round::Added> added = lane.round->Add(rank, incarnation, message);
   if (!whole && lane.round->complete()) lane.completed = ++completed_;
   return added;
+}
+
+bool AsyncRounds::Answered(uint32_t rank, uint64_t step) const {
+  const auto lane = lanes_.find(rank);
+  return step == 0 || (lane != lanes_.end() && step <= lane->second.member.answered_step());
 }
 
 const Round* AsyncRounds::Complete() const {

@@ -31,6 +31,10 @@ class AsyncRounds {
   absl::StatusOr<Round::Added> Add(uint32_t rank, uint64_t incarnation,
                                    const v1::Gradient& message);
 
+  // That payload was answered already; also true of step 0, which none has.  It may come again
+  // before its worker has read the answer, and its version need not be on the log any more.
+  bool Answered(uint32_t rank, uint64_t step) const;
+
   // The payload (or abstention) that was complete first; null while there is none.
   const Round* Complete() const;
 

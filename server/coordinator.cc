@@ -283,7 +283,7 @@ absl::Status Coordinator::GradientLocked(const v1::Hello& who, const v1::Gradien
   if (const std::string why = Divergence(message); !why.empty()) {
     return OrderResync(worker, why, effects);
   }
-  if (IsAsync()) GRADWIRE_RETURN_IF_ERROR(CheckLead(*worker, message.step()));
+  if (IsAsync()) GRADWIRE_RETURN_IF_ERROR(CheckLead(*worker));
   const bool full = Full();
   const absl::StatusOr<Round::Added> added =
       IsAsync() ? async_.Add(worker->rank, worker->incarnation, message)
@@ -311,7 +311,8 @@ absl::Status Coordinator::GradientLocked(const v1::Hello& who, const v1::Gradien
 absl::StatusOr<bool> Coordinator::CheckStep(WorkerEntry* worker, const v1::Gradient& message) {
   const uint64_t version = history_->replica().version();
   const uint64_t open = Running() ? round_.step() : version + 1;
-  const bool late = IsAsync() ? message.step() == 0 : message.step() < open;
+  const bool late =
+      IsAsync() ? async_.Answered(worker->rank, message.step()) : message.step() < open;
   if (late || !Running()) {
     if (message.step() > version) {
       return absl::InvalidArgumentError(absl::StrCat("worker \"", worker->id, "\": step ",

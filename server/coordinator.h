@@ -165,8 +165,7 @@ class Coordinator {
   void AdvanceAsync(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool MembersAreGone() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FillAsyncHeader(const Round& round, v1::Header* header) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status CheckLead(const WorkerEntry& worker, uint64_t step) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckLead(const WorkerEntry& worker) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool AllHaveAbstained() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CountAnswer(const v1::Header& header) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Takes the made update; TryCommit makes it the newest version, now or when there is room on

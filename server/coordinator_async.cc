@@ -79,11 +79,10 @@ void Coordinator::FillAsyncHeader(const Round& round, v1::Header* header) {
   }
 }
 
-absl::Status Coordinator::CheckLead(const WorkerEntry& worker, uint64_t step) const {
+absl::Status Coordinator::CheckLead(const WorkerEntry& worker) const {
   const v1::Member* const member = async_.member(worker.rank);
   const uint64_t most = job_->config.async().max_lead();
-  // What was answered may come again, before the worker has read the answer.
-  if (member == nullptr || step <= member->answered_step()) return absl::OkStatus();
+  if (member == nullptr) return absl::OkStatus();
   const uint64_t lead = member->clock() - async_.lowest_clock();
   if (lead <= most) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("worker \"", worker.id, "\" sends a payload ",

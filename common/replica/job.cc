@@ -81,6 +81,14 @@ absl::Status DoesNotGo(const Job& job, absl::string_view field, absl::string_vie
                    " does not go with ", field, " \"", value, "\": ", why));
 }
 
+// Of the codec that the plan has, be it the job's or a tensor's.
+absl::string_view NameOf(const Job& job, const BlockPlan& plan) {
+  size_t i = 0;
+  while (job.codecs.codecs[i].get() != plan.codec) ++i;
+  const absl::string_view spec = job.codecs.specs[i];  // canonical: name,parameter=value
+  return spec.substr(0, spec.find(','));
+}
+
 // One payload makes an update of its own, with a weight, some time after its step.
 absl::Status CheckFitsAsync(const Job& job) {
   const v1::JobConfig& config = job.config;
@@ -99,14 +107,15 @@ absl::Status CheckFitsAsync(const Job& job) {
   }
   for (size_t b = 0; b < job.plans.size(); ++b) {
     const BlockPlan& plan = job.plans[b];
+    const absl::string_view codec = NameOf(job, plan);
     if (plan.basis_size > 0 || plan.codec->server_state_size(job.Key(0, b)) > 0) {
-      return DoesNotGo(job, "codec", SpecName(config.codec()),
+      return DoesNotGo(job, "codec", codec,
                        "what it keeps between steps is of steps that all take together; choose "
                        "another codec");
     }
     if (plan.compress_down) {
       return DoesNotGo(job, "downlink", config.downlink(),
-                       absl::StrCat("the updates of codec ", SpecName(config.codec()),
+                       absl::StrCat("the updates of codec ", codec,
                                     " would be compressed again, with a residual of other workers' "
                                     "steps; choose aggregate"));
     }

@@ -31,7 +31,8 @@ absl::Status CheckAnswer(const Job& job, const Record& record, const v1::Header&
   const int used = header.used_size();
   const v1::AsyncAnswer& answer = header.answer();
   if (used > (header.has_answer() ? 1 : 0) ||
-      (used == 1 && header.used(0).rank() != answer.rank())) {
+      (used == 1 && (header.used(0).rank() != answer.rank() ||
+                     header.used(0).incarnation() != answer.incarnation()))) {
     return Damaged(record.version, "it uses another payload than the one that it answers");
   }
   if (!header.has_answer()) return absl::OkStatus();

@@ -254,6 +254,32 @@ TEST(AsyncTrainingTest, OneThatAbstainsIsAnsweredAndAllThatAbstainEndTheJob) {
   EXPECT_EQ(cluster.cluster.Phase(), "failed");
 }
 
+// Its version may have left the log: who sends it again only has not read the answer.
+TEST(AsyncTrainingTest, WhatWasAnsweredIsIgnoredAlsoWhenItsVersionIsGone) {
+  RealCluster cluster(AsyncJob("codec: 'top_k:0.1' snapshot_every: 3"), 4);
+  const auto turn = [&](size_t w) {
+    cluster.Follow(w);
+    cluster.Push(w, Gradient);
+  };
+  turn(0);
+  turn(1);
+  cluster.Follow(3);
+  cluster.Encode(3, Gradient);  // at version 2
+  turn(2);                      // version 3, of which there is a snapshot
+  WaitForSnapshot(cluster.cluster.coordinator->snapshots(), 3);
+  cluster.Resend(3);
+  turn(0);
+  turn(1);
+  WaitForSnapshot(cluster.cluster.coordinator->snapshots(), 6);
+  turn(2);
+  cluster.cluster.coordinator->Tick();
+  ASSERT_EQ(cluster.cluster.coordinator->log().range().oldest, 3u);
+  cluster.Resend(3);
+  EXPECT_EQ(cluster.workers[3].at.stream->resyncs(), 0u);
+  cluster.Follow();
+  EXPECT_EQ(cluster.replica().version(), 7u);
+}
+
 TEST(AsyncTrainingTest, AServerThatComesBackAnswersEveryPayloadOnce) {
   CrashingFileSystem disk;
   CoordinatorOptions options;

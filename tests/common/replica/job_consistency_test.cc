@@ -137,6 +137,11 @@ TEST(JobConsistencyTest, RefusesWhatDoesNotGoWithAsync) {
                                  "steps: 1 codec: 'powersgd:1' consistency: ASYNC")
                                  .status();
   EXPECT_THAT(std::string(bases.message()), HasSubstr("does not go with codec \"powersgd\""));
+  const absl::Status of_tensor =
+      Make(absl::StrCat(kSmall, "consistency: ASYNC tensors { name: '*' codec: 'count_sketch' }"))
+          .status();
+  EXPECT_THAT(std::string(of_tensor.message()),
+              HasSubstr("does not go with codec \"count_sketch\""));
 }
 
 }  // namespace

@@ -81,6 +81,8 @@ TEST(ReplicaAsyncTest, AnswersThatNoServerGivesAreRefusedAndChangeNothing) {
   bad.push_back(AnswerTo(replica, 4, values, 1));
   bad.back().back().mutable_header()->mutable_answer()->set_rank(3);
   bad.push_back(AnswerTo(replica, 4, values, 1));
+  bad.back().back().mutable_header()->mutable_answer()->set_incarnation(99);
+  bad.push_back(AnswerTo(replica, 4, values, 1));
   *bad.back().back().mutable_header()->add_used() = bad.back().back().header().used(0);
   for (const auto& parts : bad) {
     const absl::Status status = replica.Apply(*Seal(4, parts));
