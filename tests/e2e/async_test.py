@@ -23,6 +23,7 @@ def training(steps, more=""):
             batch=32,
             codec="random_k:0.05",
             optimizer="sgd:lr=0.1",
+            schedule=f"step_decay:at={steps * 4 // 5},factor=0.1",  # else the last steps are noise
         )
         + more
     )
