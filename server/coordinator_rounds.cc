@@ -10,6 +10,7 @@
 namespace gradwire {
 namespace {
 
+constexpr size_t kWorthSendingEarly = size_t{1} << 20;      // bytes of an update
 constexpr size_t kRecentUpdates = 32;                       // over which the rate is taken
 constexpr absl::Duration kMaxFarewell = absl::Minutes(10);  // for all to Leave at the job's end
 
@@ -155,7 +156,14 @@ void Coordinator::Commit(uint64_t version, MadeUpdate update, v1::Header header,
 }
 
 void Coordinator::TryCommit(Effects* effects) {
-  const absl::Status status = history_->Commit(pending_, pending_header_);
+  // A large update is on its way while the replica here still applies it.
+  std::vector<std::shared_ptr<Subscriber>> readers;
+  if (pending_->bytes >= kWorthSendingEarly) {
+    for (const auto& [id, stream] : streams_) readers.push_back(stream);
+  }
+  const absl::Status status = history_->Commit(pending_, pending_header_, [&readers] {
+    for (const std::shared_ptr<Subscriber>& reader : readers) reader->WakeSoon();
+  });
   if (absl::IsResourceExhausted(status)) {
     if (phase_ != Phase::kPaused) {
       LogError(absl::StrCat("the training pauses: ", status.message(),

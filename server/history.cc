@@ -96,13 +96,14 @@ std::unique_ptr<SnapshotWriter> History::BeginSnapshot(const Record& record,
                             .header = header});
 }
 
-absl::Status History::Commit(const std::shared_ptr<const Record>& record,
-                             const v1::Header& header) {
+absl::Status History::Commit(const std::shared_ptr<const Record>& record, const v1::Header& header,
+                             const std::function<void()>& appended) {
   GRADWIRE_RETURN_IF_ERROR(CheckDiskKeepsUp());
   const size_t bytes = record->bytes + record->server_part.size();
   const bool snapshot = MaySnapshot(record->version, bytes);
   if (snapshot) store_->Roll();  // its record begins a segment: none before it is kept for it
   GRADWIRE_RETURN_IF_ERROR(log_.Append(record));
+  if (appended) appended();
   bytes_since_snapshot_ += bytes;
   std::unique_ptr<SnapshotWriter> writer;
   if (snapshot) writer = BeginSnapshot(*record, header);

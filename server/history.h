@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -41,8 +42,9 @@ class History {
   // writes a snapshot when one is due: at once, or, while the one before is still being written, at
   // the first version after that.  ResourceExhausted: the disk is full, or so slow with a snapshot
   // that the log would grow beyond twice snapshot_bytes since; nothing has changed, and the same
-  // call may be made again.
-  absl::Status Commit(const std::shared_ptr<const Record>& record, const v1::Header& header);
+  // call may be made again.  `appended` is called when the log has the record, for who reads it.
+  absl::Status Commit(const std::shared_ptr<const Record>& record, const v1::Header& header,
+                      const std::function<void()>& appended = nullptr);
 
   // At the job's end, or before the server goes: a snapshot of the newest version.
   absl::Status SaveSnapshot();

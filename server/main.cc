@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // gradwire-server: reads the flags, serves one job, ends when it has ended.
-#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
@@ -16,8 +15,10 @@
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/allocator.h"
 #include "common/base/exit_code.h"
 #include "common/base/log.h"
+#include "common/base/parallel.h"
 #include "common/base/status_macros.h"
 #include "common/kernels/target.h"
 #include "common/replica/job.h"
@@ -171,7 +172,7 @@ absl::Status Run(const sigset_t& signals) {
 }  // namespace gradwire
 
 int main(int argc, char** argv) {
-  mallopt(M_ARENA_MAX, 2);  // an arena for every short thread would keep what each has freed
+  gradwire::KeepFreedMemory();
   // Before any thread exists, so that all of them leave these signals to us.
   sigset_t signals;
   sigemptyset(&signals);
@@ -185,6 +186,7 @@ int main(int argc, char** argv) {
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
   gradwire::ReadingFlags(false);
   gradwire::SetUpLogging("gradwire-server");
+  gradwire::SetParallelThreads(std::thread::hardware_concurrency());
   if (rest.size() > 1) {
     std::fprintf(stderr, "gradwire-server: unexpected argument \"%s\"\n", rest[1]);
     return gradwire::kExitNever;

@@ -17,6 +17,12 @@ namespace gradwire {
 struct Touched {
   bool all = true;
   std::vector<size_t> coordinates = {};  // when not all
+
+  void Add(const Touched& more) {
+    all = all || more.all;
+    if (!all)
+      coordinates.insert(coordinates.end(), more.coordinates.begin(), more.coordinates.end());
+  }
 };
 
 // The distance of the parameters from where they were at the last reset, kept in the work of

@@ -12,10 +12,13 @@
 
 namespace gradwire {
 
-// Thread-safe.  Never called with the coordinator's lock held.
+// Thread-safe.  Never called with the coordinator's lock held, but for WakeSoon.
 class Subscriber {
  public:
   virtual ~Subscriber() = default;
+
+  // A hint that the log has grown, while the coordinator still works on what has: Wake comes too.
+  virtual void WakeSoon() {}
 
   // The log has grown, or there is room again: go on where you stand.
   virtual void Wake() = 0;

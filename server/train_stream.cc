@@ -106,6 +106,14 @@ void TrainStream::ReadOn() {
   StartRead(&incoming_);
 }
 
+void TrainStream::WakeSoon() {
+  // Where the pool is full, Wake is soon enough.
+  (void)pool_->TrySchedule([stream = shared_from_this()] {
+    MutexLock lock(&stream->mu_);
+    stream->Pump();
+  });
+}
+
 void TrainStream::Wake() {
   bool paused;
   {

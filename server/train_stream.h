@@ -23,11 +23,14 @@ namespace gradwire {
 using TrainReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
 // gRPC owns it until OnDone, through a reference to itself; the coordinator shares it.
-class TrainStream final : public TrainReactor, public Subscriber {
+class TrainStream final : public TrainReactor,
+                          public Subscriber,
+                          public std::enable_shared_from_this<TrainStream> {
  public:
   // Starts reading.  All three must outlive the server's shutdown.
   static TrainStream* Start(Coordinator* coordinator, ServerCounters* counters, ThreadPool* pool);
 
+  void WakeSoon() override;
   void Wake() override ABSL_LOCKS_EXCLUDED(mu_);
   void Send(v1::Control control) override ABSL_LOCKS_EXCLUDED(mu_);
   void Close(absl::Status status) override ABSL_LOCKS_EXCLUDED(mu_);

@@ -9,56 +9,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/float_environment.h"
+#include "common/base/parallel.h"
 #include "common/base/status_macros.h"
 #include "common/kernels/vector.h"
-#include "common/replica/block_codec.h"
-#include "common/rpc/limits.h"
 #include "server/kept_block.h"
+#include "server/part_writer.h"
 
 namespace gradwire {
 namespace {
-
-constexpr size_t kMaxHeaderBesideBlocks = (kMaxMessageBytes - kMaxPayloadBytesPerMessage) / 2;
-
-// Fills messages up to their limit and serialises them.
-class PartWriter {
- public:
-  explicit PartWriter(uint64_t version) : version_(version) { Clear(); }
-
-  void Add(uint32_t block, v1::CodecId codec, std::string payload) {
-    if (part_.blocks_size() == kMaxBlocksPerMessage ||
-        (bytes_ > 0 && bytes_ + payload.size() > kMaxPayloadBytesPerMessage)) {
-      Flush();
-    }
-    bytes_ += payload.size();
-    made_.payload_bytes += payload.size();
-    AddBlock(block, codec, std::move(payload), &part_);
-  }
-
-  MadeUpdate Finish(const v1::Header& header) {
-    // One that names many members has a part of its own.
-    if (bytes_ > 0 && header.ByteSizeLong() > kMaxHeaderBesideBlocks) Flush();
-    *part_.mutable_header() = header;
-    Flush();
-    return std::move(made_);
-  }
-
- private:
-  void Clear() {
-    part_.Clear();
-    part_.set_version(version_);
-    bytes_ = 0;
-  }
-  void Flush() {
-    made_.parts.push_back(part_.SerializeAsString());
-    Clear();
-  }
-
-  const uint64_t version_;
-  v1::UpdatePart part_;
-  size_t bytes_ = 0;
-  MadeUpdate made_;
-};
 
 float UnitOf(const BlockPlan& plan, float learning_rate) {
   return plan.units == Units::kUpdate ? learning_rate : 1.0f;
@@ -80,6 +38,14 @@ void NoteTouched(size_t offset, size_t size, const BlockValues& mean, Touched* t
   for (const uint32_t index : mean.indices) touched->coordinates.push_back(offset + index);
 }
 
+// So that spreading it over the cores is worth the while.
+bool IsLarge(const Round& round) {
+  constexpr size_t kLarge = size_t{1} << 18;  // values
+  size_t values = 0;
+  for (size_t block = 0; block < round.blocks(); ++block) values += round.sum(block).sums.size();
+  return values >= kLarge;
+}
+
 absl::Status CheckFinite(const Job& job, const BlockKey& key, const BlockValues& mean) {
   const size_t bad = FirstNonFinite(mean.values.data(), mean.values.size());
   if (bad == mean.values.size()) return absl::OkStatus();
@@ -93,7 +59,7 @@ absl::Status CheckFinite(const Job& job, const BlockKey& key, const BlockValues&
 }  // namespace
 
 MadeUpdate MakeEmptyUpdate(uint64_t version, const v1::Header& header) {
-  return PartWriter(version).Finish(header);
+  return {.parts = PartWriter(version).Finish(header)};
 }
 
 UpdateMaker::UpdateMaker(std::shared_ptr<const Job> job)
@@ -120,36 +86,53 @@ absl::StatusOr<MadeUpdate> UpdateMaker::Make(const Round& round, uint64_t versio
                                              const v1::Header& header) {
   SetFloatEnvironment();
   const float rate = header.learning_rate();
-  PartWriter writer(version);
-  const float factor =
-      job_->clip.kind == Clip::Kind::kNorm ? ClipFactor(job_->clip.limit, Norm(round, rate)) : 1.0f;
-  BlockValues mean;
-  Touched touched;
-  touched.all = !SparseIsAllThatMoves(*job_);
+  const bool clips = job_->clip.kind == Clip::Kind::kNorm;
+  const Context context = {.round = &round,
+                           .learning_rate = rate,
+                           .factor = clips ? ClipFactor(job_->clip.limit, Norm(round, rate)) : 1.0f,
+                           .note_touched = SparseIsAllThatMoves(*job_)};
   noise_.BeginStep(rate);
+  PartWriter writer(version);
   v1::ServerPart kept;
-  for (size_t block = 0; block < round.blocks(); ++block) {
-    const BlockPlan& plan = job_->plans[block];
-    BlockKey key = round.key(block);
-    key.unit = UnitOf(plan, rate);
-    const Codec& codec = round.codec(block);
-    if (KeepsSum(block)) KeepSum(key, round.sum(block), &kept);
-    codec.Aggregate(key, round.sum(block), absl::MakeSpan(codec_state_[block]), &mean);
-    ClipValues(plan, rate, factor, &mean);
-    noise_.AddTo(key, job_->layout.block_offset(block), &mean);
-    if (downlink_.HasResidual(block)) KeepMean(key, mean, &kept);
-    downlink_.AddResidual(block, &mean);
-    NoteTouched(job_->layout.block_offset(block), key.size, mean, &touched);
-    if (absl::Status status = CheckFinite(*job_, key, mean); !status.ok()) return status;
-    std::string payload;
-    downlink_.Encode(key, round.flush(), &mean, &payload);
-    writer.Add(key.block, codec.id(), std::move(payload));
+  MadeUpdate update;
+  update.touched.all = !context.note_touched || header.perturbation_scale() != 0;
+  // A few blocks at a time, so that not all payloads are held twice.  The noise has one scratch.
+  const size_t at_once = noise_.active() || !IsLarge(round) ? 1 : 4 * ParallelThreads();
+  std::vector<MadeBlock> made(at_once);
+  for (size_t first = 0; first < round.blocks(); first += at_once) {
+    const size_t count = std::min(at_once, round.blocks() - first);
+    ParallelFor(count, [&](size_t i, size_t) { MakeBlock(context, first + i, &made[i]); });
+    for (size_t i = 0; i < count; ++i) {
+      GRADWIRE_RETURN_IF_ERROR(made[i].status);
+      writer.Add(static_cast<uint32_t>(first + i), round.codec(first + i).id(), made[i].payload);
+      kept.MergeFrom(made[i].kept);
+      update.touched.Add(made[i].touched);
+    }
   }
-  if (header.perturbation_scale() != 0) touched.all = true;
-  MadeUpdate made = writer.Finish(header);
-  made.server_part = kept.SerializeAsString();
-  made.touched = std::move(touched);
-  return made;
+  update.parts = writer.Finish(header);
+  update.payload_bytes = writer.payload_bytes();
+  update.server_part = kept.SerializeAsString();
+  return update;
+}
+
+void UpdateMaker::MakeBlock(const Context& context, size_t block, MadeBlock* made) {
+  const Round& round = *context.round;
+  const BlockPlan& plan = job_->plans[block];
+  const size_t offset = job_->layout.block_offset(block);
+  BlockKey key = round.key(block);
+  key.unit = UnitOf(plan, context.learning_rate);
+  made->kept.Clear();
+  made->touched = {.all = !context.note_touched, .coordinates = {}};
+  if (KeepsSum(block)) KeepSum(key, round.sum(block), &made->kept);
+  BlockValues* const mean = &made->mean;
+  round.codec(block).Aggregate(key, round.sum(block), absl::MakeSpan(codec_state_[block]), mean);
+  ClipValues(plan, context.learning_rate, context.factor, mean);
+  noise_.AddTo(key, offset, mean);
+  if (downlink_.HasResidual(block)) KeepMean(key, *mean, &made->kept);
+  downlink_.AddResidual(block, mean);
+  NoteTouched(offset, key.size, *mean, &made->touched);
+  made->status = CheckFinite(*job_, key, *mean);
+  if (made->status.ok()) downlink_.Encode(key, round.flush(), mean, &made->payload);
 }
 
 void UpdateMaker::ClipValues(const BlockPlan& plan, float learning_rate, float factor,
@@ -207,7 +190,7 @@ absl::Status UpdateMaker::ReplayBlock(const v1::BlockPayload& block, const v1::H
   } else if (kept != nullptr) {
     GRADWIRE_RETURN_IF_ERROR(TakeMean(key, *kept, &mean));
   } else if (noise_.active() || !touched->all) {
-    GRADWIRE_RETURN_IF_ERROR(replica.Decode(step, block, header.flushed(), &mean));
+    GRADWIRE_RETURN_IF_ERROR(replica.Decode(step, b, block.payload(), header.flushed(), &mean));
   }
   noise_.NoteDrawn(key, offset, mean);
   NoteTouched(offset, key.size, mean, touched);

@@ -59,6 +59,22 @@ class UpdateMaker {
   void ForgetResiduals();
 
  private:
+  // What one block gives: its part of MadeUpdate.
+  struct MadeBlock {
+    BlockValues mean;  // scratch
+    std::string payload;
+    v1::ServerPart kept;
+    Touched touched;
+    absl::Status status;
+  };
+  // What all blocks of an update share.
+  struct Context {
+    const Round* round = nullptr;
+    float learning_rate = 0;
+    float factor = 1;  // of clipping by norm
+    bool note_touched = false;
+  };
+  void MakeBlock(const Context& context, size_t block, MadeBlock* made);
   absl::Status ReplayBlock(const v1::BlockPayload& block, const v1::Header& header,
                            const v1::KeptBlock* kept, const Replica& replica, Touched* touched);
   bool KeepsSum(size_t block) const { return !codec_state_[block].empty(); }

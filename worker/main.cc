@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // gradwire-worker: trains a server's job on this machine's data.
-#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +16,7 @@
 #include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/base/allocator.h"
 #include "common/base/exit_code.h"
 #include "common/base/hash.h"
 #include "common/base/log.h"
@@ -194,6 +194,6 @@ int Main(int argc, char** argv) {
 }  // namespace gradwire
 
 int main(int argc, char** argv) {
-  mallopt(M_ARENA_MAX, 2);  // gRPC's threads come and go: their arenas would keep what was freed
+  gradwire::KeepFreedMemory();
   return gradwire::Main(argc, argv);
 }

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -79,6 +80,8 @@ struct Accumulator {
   uint32_t payloads = 0;  // added so far
   std::vector<float> sums;
   std::vector<uint64_t> bits;  // a bitmap of touched coordinates, planes of vote counters
+  // No magnitude in sums is above it: a payload that cannot overflow them needs no look at them.
+  float bound = std::numeric_limits<float>::infinity();
 
   void Clear() { payloads = 0; }  // keeps the memory: the next first payload overwrites it
 };
@@ -107,9 +110,14 @@ class Codec {
 
   // Encodes `values` (residual + gradient, all finite, key.size of them) into
   // `*payload`, and leaves in `values` the residual: values - decoded(payload).  A codec that
-  // allows no feedback may leave anything there.
+  // allows no feedback, or is lossless, may leave anything there.
   virtual void Encode(const BlockKey& key, absl::Span<float> values,
                       std::string* payload) const = 0;
+
+  // residual += key.unit * gradient, and then Encode of it: in one pass over memory where the codec
+  // can.  All of it is finite.
+  virtual void AddAndEncode(const BlockKey& key, absl::Span<const float> gradient,
+                            absl::Span<float> residual, std::string* payload) const;
 
   // *sum += decoded(payload); the first payload of a round overwrites it.
   virtual absl::Status Accumulate(const BlockKey& key, absl::string_view payload,
@@ -133,6 +141,12 @@ class Codec {
 
   virtual absl::Status DecodeUpdate(const BlockKey& key, absl::string_view payload,
                                     BlockValues* update) const = 0;
+  // The two halves of DecodeUpdate, for who must check all blocks before the first is applied:
+  // what it refuses, and then the reading of what was not refused.
+  virtual absl::Status CheckUpdate(const BlockKey& key, absl::string_view payload,
+                                   BlockValues* scratch) const;
+  virtual void LoadUpdate(const BlockKey& key, absl::string_view payload,
+                          BlockValues* update) const;
 
   // What every replica keeps for the block (BlockKey.basis), and how an update changes it;
   // `payload` is one that DecodeUpdate has taken with this key.  `next` may not be key.basis.

@@ -28,6 +28,9 @@ class DenseAggregateCodec : public Codec {
   void EncodeUpdate(const BlockKey& key, const BlockValues& mean, std::string* payload) const final;
   absl::Status DecodeUpdate(const BlockKey& key, absl::string_view payload,
                             BlockValues* update) const final;
+  absl::Status CheckUpdate(const BlockKey& key, absl::string_view payload,
+                           BlockValues* scratch) const final;
+  void LoadUpdate(const BlockKey& key, absl::string_view payload, BlockValues* update) const final;
 
  protected:
   // For Encode: values -= what `payload`, which stands for all of them, says.
@@ -44,6 +47,10 @@ class DenseAggregateCodec : public Codec {
   // multiple of kDenseRun; `out` has at most so many.
   virtual void DecodeRun(const BlockKey& key, absl::string_view payload, size_t first,
                          absl::Span<float> out) const = 0;
+
+  float MaxDecoded(const BlockKey& key, absl::string_view payload) const;
+  absl::Status CheckValues(const BlockKey& key, absl::string_view payload,
+                           const Accumulator& sum) const;
 };
 
 }  // namespace gradwire

@@ -20,7 +20,7 @@ class Identity final : public DenseAggregateCodec {
   void Encode(const BlockKey& /*key*/, absl::Span<float> values,
               std::string* payload) const override {
     payload->clear();
-    AppendValuesKeepRest(ValueFormat::kFp32, values, payload);
+    AppendValues(ValueFormat::kFp32, values, payload);
   }
 
  private:

@@ -11,6 +11,8 @@
 // exactly (stratified: when k divides n; otherwise the mean over coordinates of 1/length of their
 // stratum stands for k/n).  Linear: the mean of payloads is the payload of the mean, and
 // Avdiukhin and Yaroslavtsev (NeurIPS 2021) need no reset of the residual.
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/float_environment.h"
 #include "common/base/status_macros.h"
@@ -31,14 +33,12 @@ class RandomK final : public Codec {
   CodecTraits traits() const override { return {.linear = true, .kept_at_random = ratio_}; }
 
   void Encode(const BlockKey& key, absl::Span<float> values, std::string* payload) const override {
-    SetFloatEnvironment();
-    std::vector<uint32_t> indices;
-    FillIndices(key, &indices);
-    std::vector<float> sent(indices.size());
-    for (size_t i = 0; i < indices.size(); ++i) sent[i] = values[indices[i]];
-    payload->clear();
-    AppendValuesKeepRest(format_, absl::MakeSpan(sent), payload);
-    for (size_t i = 0; i < indices.size(); ++i) values[indices[i]] = sent[i];
+    EncodeRuns(key, {}, values, payload);
+  }
+
+  void AddAndEncode(const BlockKey& key, absl::Span<const float> gradient,
+                    absl::Span<float> residual, std::string* payload) const override {
+    EncodeRuns(key, gradient, residual, payload);
   }
 
   absl::Status Accumulate(const BlockKey& key, absl::string_view payload,
@@ -67,19 +67,57 @@ class RandomK final : public Codec {
 
   absl::Status DecodeUpdate(const BlockKey& key, absl::string_view payload,
                             BlockValues* update) const override {
+    GRADWIRE_RETURN_IF_ERROR(CheckUpdate(key, payload, update));
+    LoadUpdate(key, payload, update);
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckUpdate(const BlockKey& key, absl::string_view payload,
+                           BlockValues* /*scratch*/) const override {
     SetFloatEnvironment();
     GRADWIRE_RETURN_IF_ERROR(CheckLength(key, payload));
     const EncodedValues values(format_, payload);
     const size_t refused = values.FirstRefused(nullptr);
-    if (refused != values.size()) return Refuse(key, values, refused, nullptr);
+    return refused == values.size() ? absl::OkStatus() : Refuse(key, values, refused, nullptr);
+  }
+
+  void LoadUpdate(const BlockKey& key, absl::string_view payload,
+                  BlockValues* update) const override {
+    SetFloatEnvironment();
+    const EncodedValues values(format_, payload);
     update->dense = false;
     FillIndices(key, &update->indices);
     update->values.resize(values.size());
     values.Load(0, absl::MakeSpan(update->values));
-    return absl::OkStatus();
   }
 
  private:
+  // The coordinates that are sent are looked up while their surroundings are in the cache: the
+  // gradient, if any, is added to `values` run by run.
+  void EncodeRuns(const BlockKey& key, absl::Span<const float> gradient, absl::Span<float> values,
+                  std::string* payload) const {
+    constexpr size_t kRun = 8192;  // coordinates
+    SetFloatEnvironment();
+    std::vector<uint32_t> indices;
+    FillIndices(key, &indices);
+    std::vector<float> sent(indices.size());
+    payload->clear();
+    payload->reserve(indices.size() * ValueBytes(format_));
+    size_t next = 0;
+    for (size_t begin = 0; begin < values.size(); begin += kRun) {
+      const size_t end = std::min(begin + kRun, values.size());
+      if (!gradient.empty()) {
+        AddScaled(key.unit, &gradient[begin], &values[begin], end - begin);
+      }
+      const size_t first = next;
+      for (; next < indices.size() && indices[next] < end; ++next) {
+        sent[next] = values[indices[next]];
+      }
+      AppendValuesKeepRest(format_, absl::MakeSpan(sent).subspan(first, next - first), payload);
+      for (size_t i = first; i < next; ++i) values[indices[i]] = sent[i];
+    }
+  }
+
   void FillIndices(const BlockKey& key, std::vector<uint32_t>* indices) const {
     const RandomKey random = {
         .seed = key.seed, .purpose = Purpose::kIndexSet, .step = key.step, .block = key.block};

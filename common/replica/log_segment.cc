@@ -2,8 +2,6 @@
 // Implementation of log_segment.h: nothing is believed before its hash was checked.
 #include "common/replica/log_segment.h"
 
-#include <google/protobuf/io/coded_stream.h>
-
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -12,12 +10,11 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/little_endian.h"
 #include "common/base/status_macros.h"
+#include "common/base/wire_reader.h"
 #include "gradwire/v1/gradient.pb.h"
 
 namespace gradwire {
 namespace {
-
-using google::protobuf::io::CodedInputStream;
 
 constexpr char kSegmentMagic[] = "GWSEGMNT";
 constexpr size_t kSegmentMagicBytes = 8;
@@ -113,36 +110,11 @@ absl::StatusOr<RecordView> DecodeBody(const RecordHeader& header, absl::string_v
 // field; nothing is copied.  False unless the bytes are fields from end to end.
 bool FindField(absl::string_view message, uint32_t number, absl::string_view* value) {
   if (message.size() > kMaxPartBytes) return false;
-  CodedInputStream input(reinterpret_cast<const uint8_t*>(message.data()),
-                         static_cast<int>(message.size()));
-  while (static_cast<size_t>(input.CurrentPosition()) < message.size()) {
-    const uint32_t tag = input.ReadTag();
-    uint64_t varint = 0;
-    uint32_t length = 0;
-    bool ok = tag >> 3 != 0;
-    switch (tag & 7) {
-      case 0:
-        ok = ok && input.ReadVarint64(&varint);
-        break;
-      case 1:
-        ok = ok && input.Skip(8);
-        break;
-      case 2: {
-        ok = ok && input.ReadVarint32(&length);
-        const auto begin = static_cast<size_t>(input.CurrentPosition());
-        ok = ok && length <= message.size() - begin && input.Skip(static_cast<int>(length));
-        if (ok && tag >> 3 == number) *value = message.substr(begin, length);
-        break;
-      }
-      case 5:
-        ok = ok && input.Skip(4);
-        break;
-      default:
-        return false;
-    }
-    if (!ok) return false;
+  WireReader reader(message);
+  for (WireField field; reader.Next(&field);) {
+    if (field.number == number && field.type == WireField::kBytes) *value = field.bytes;
   }
-  return true;
+  return reader.ok();
 }
 
 }  // namespace

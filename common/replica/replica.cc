@@ -9,14 +9,22 @@
 #include <utility>
 
 #include "absl/base/casts.h"
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/float_environment.h"
+#include "common/base/parallel.h"
 #include "common/base/status_macros.h"
 #include "common/codec/block_values.h"
-#include "common/replica/block_codec.h"
 
 namespace gradwire {
 namespace {
+
+constexpr size_t kWorthSpreading = size_t{1} << 20;  // bytes of an update
+
+void ForBlocks(bool spread, size_t count, absl::FunctionRef<void(size_t, size_t)> work) {
+  if (spread) return ParallelFor(count, work);
+  for (size_t i = 0; i < count; ++i) work(i, 0);
+}
 
 absl::Status Damaged(uint64_t version, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("record ", version, ": ", what));
@@ -120,17 +128,18 @@ absl::Span<float> Replica::BlockOf(std::vector<float>* values, size_t block) con
 
 absl::Status Replica::Apply(const Record& record, const BlockDone& block_done) {
   SetFloatEnvironment();
-  std::vector<v1::UpdatePart> parts;
-  GRADWIRE_RETURN_IF_ERROR(CheckParts(record, &parts));
-  GRADWIRE_RETURN_IF_ERROR(CheckBlocks(parts));
-  const v1::Header& header = parts.back().header();
+  Update update;
+  GRADWIRE_RETURN_IF_ERROR(CheckParts(record, &update));
+  GRADWIRE_RETURN_IF_ERROR(CheckBlocks(record.version, update));
+  GRADWIRE_RETURN_IF_ERROR(CheckPayloads(record.version, update));
+  const v1::Header& header = update.header;
   // Of these, a block is not done when its update is applied.
   const bool forgets = header.reset_id() != reset_id_;
   const bool later = header.perturbation_scale() != 0 || forgets || header.used_size() == 0;
-  ApplyBlocks(parts, later ? nullptr : block_done);
+  ApplyBlocks(record.version, update, later ? nullptr : block_done);
   if (forgets) ForgetMean();
   for (size_t b = 0; later && block_done && b < job_->layout.blocks(); ++b) block_done(b);
-  header_ = std::move(*parts.back().mutable_header());
+  header_ = std::move(update.header);
   reset_id_ = header_.reset_id();
   if (header_.used_size() != 0) ++applied_;
   version_ = record.version;
@@ -140,117 +149,130 @@ absl::Status Replica::Apply(const Record& record, const BlockDone& block_done) {
 }
 
 // Does the record follow this replica's point, and are its parts whole?
-absl::Status Replica::CheckParts(const Record& record, std::vector<v1::UpdatePart>* parts) const {
+absl::Status Replica::CheckParts(const Record& record, Update* update) const {
   const uint64_t next = started_ ? version_ + 1 : 0;
   if (record.version != next) {
     return absl::FailedPreconditionError(
         absl::StrCat("record ", record.version, " does not follow: the replica's next is ", next));
   }
   if (record.parts.empty()) return Damaged(next, "it has no parts");
-  if (ChainHashOf(record.parts) != record.chain_hash) {
-    return Damaged(
-        next, absl::StrCat("its bytes do not have its chain hash ", HashText(record.chain_hash)));
-  }
-  parts->resize(record.parts.size());
-  for (size_t i = 0; i < parts->size(); ++i) {
-    v1::UpdatePart& part = (*parts)[i];
-    const std::string name = absl::StrCat("part ", i, " of ", parts->size());
-    if (!part.ParseFromString(record.parts[i])) {
+  UpdatePartView part;
+  for (size_t i = 0; i < record.parts.size(); ++i) {
+    const std::string name = absl::StrCat("part ", i, " of ", record.parts.size());
+    if (!ReadUpdatePart(record.parts[i], &part)) {
       return Damaged(next, absl::StrCat(name, " is not an UpdatePart"));
     }
-    if (part.version() != next) {
-      return Damaged(next, absl::StrCat(name, " is of version ", part.version()));
+    if (part.version != next) {
+      return Damaged(next, absl::StrCat(name, " is of version ", part.version));
     }
-    if (part.has_header() != (i + 1 == parts->size())) {
-      return Damaged(next, absl::StrCat(name, part.has_header() ? " has" : " has not",
+    if (part.has_header != (i + 1 == record.parts.size())) {
+      return Damaged(next, absl::StrCat(name, part.has_header ? " has" : " has not",
                                         " the header; only the last one has it"));
     }
+    update->blocks.insert(update->blocks.end(), part.blocks.begin(), part.blocks.end());
   }
-  const v1::Header& header = parts->back().header();
+  update->large = record.bytes >= kWorthSpreading;
+  if (!update->header.ParseFromArray(part.header.data(), static_cast<int>(part.header.size()))) {
+    return Damaged(next, "its header is not a Header");
+  }
   const absl::string_view want = started_ ? AsView(chain_hash_) : absl::string_view();
-  if (absl::string_view(header.previous_chain_hash()) != want) {
+  if (absl::string_view(update->header.previous_chain_hash()) != want) {
     return absl::FailedPreconditionError(
         absl::StrCat("record ", next, " is of another history: it does not follow chain hash ",
                      HashText(chain_hash_), "; take a snapshot of the server's"));
   }
-  return CheckHeader(*job_, record, header);
+  return CheckHeader(*job_, record, update->header);
 }
 
-// Every block once, in order, with its codec and a payload that decodes.
-absl::Status Replica::CheckBlocks(const std::vector<v1::UpdatePart>& parts) const {
-  const v1::Header& header = parts.back().header();
-  const uint64_t step = parts.back().version();
-  const uint64_t of_payload = StepOf(step, header);
-  const size_t blocks = header.used_size() == 0 ? 0 : job_->layout.blocks();
-  size_t next = 0;
-  BlockValues scratch;
-  for (const v1::UpdatePart& part : parts) {
-    for (const v1::BlockPayload& block : part.blocks()) {
-      if (next == blocks || block.block() != next) {
-        return Damaged(
-            step, absl::StrCat("block ", block.block(), " stands in place ", next, " of ", blocks));
-      }
-      const v1::CodecId codec = BlockCodec(part, block);
-      const v1::CodecId wanted = job_->CodecOf(next, header.flushed()).id();
-      if (codec != wanted) {
-        return Damaged(step, absl::StrCat("block ", next, ": codec ", static_cast<int>(codec),
-                                          " is not the job's, ", static_cast<int>(wanted)));
-      }
-      const absl::Status status = Decode(of_payload, block, header.flushed(), &scratch);
-      if (!status.ok()) {
-        return Damaged(step, absl::StrCat("block ", next, ": ", status.message()));
-      }
-      ++next;
+// Every block once, in order, with its codec.
+absl::Status Replica::CheckBlocks(uint64_t version, const Update& update) const {
+  const size_t wanted = update.header.used_size() == 0 ? 0 : job_->layout.blocks();
+  for (size_t next = 0; next < update.blocks.size(); ++next) {
+    const BlockView& block = update.blocks[next];
+    if (next == wanted || block.block != next) {
+      return Damaged(
+          version, absl::StrCat("block ", block.block, " stands in place ", next, " of ", wanted));
     }
+    const v1::CodecId codec = job_->CodecOf(next, update.header.flushed()).id();
+    if (block.codec == codec) continue;
+    return Damaged(version, absl::StrCat("block ", next, ": codec ", static_cast<int>(block.codec),
+                                         " is not the job's, ", static_cast<int>(codec)));
   }
-  if (next == blocks) return absl::OkStatus();
-  return Damaged(step, absl::StrCat("it has ", next, " blocks of ", blocks));
+  if (update.blocks.size() == wanted) return absl::OkStatus();
+  return Damaged(version, absl::StrCat("it has ", update.blocks.size(), " blocks of ", wanted));
 }
 
-absl::Status Replica::Decode(uint64_t step, const v1::BlockPayload& block, bool flushed,
+// That all payloads decode; of those that do not, the first is told.
+absl::Status Replica::CheckPayloads(uint64_t version, const Update& update) const {
+  const v1::Header& header = update.header;
+  const uint64_t step = StepOf(version, header);
+  std::vector<BlockValues> scratch(ParallelThreads());
+  std::vector<absl::Status> statuses(update.blocks.size());
+  ForBlocks(update.large, update.blocks.size(), [&](size_t i, size_t thread) {
+    statuses[i] = CheckBlock(step, update.blocks[i], header.flushed(), &scratch[thread]);
+  });
+  for (size_t i = 0; i < statuses.size(); ++i) {
+    if (statuses[i].ok()) continue;
+    return Damaged(version, absl::StrCat("block ", i, ": ", statuses[i].message()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Replica::CheckBlock(uint64_t step, const BlockView& block, bool flushed,
+                                 BlockValues* scratch) const {
+  if (job_->plans[block.block].compress_down) {
+    return Decode(step, block.block, block.payload, flushed, scratch);
+  }
+  const Codec& codec = job_->CodecOf(block.block, flushed);
+  return codec.CheckUpdate(KeyAt(step, block.block), block.payload, scratch);
+}
+
+absl::Status Replica::Decode(uint64_t step, size_t block, absl::string_view payload, bool flushed,
                              BlockValues* update) const {
-  const Codec& codec = job_->CodecOf(block.block(), flushed);
-  const BlockKey key = KeyAt(step, block.block());
-  return job_->plans[block.block()].compress_down
-             ? DecodePayload(codec, key, block.payload(), update)
-             : codec.DecodeUpdate(key, block.payload(), update);
+  const Codec& codec = job_->CodecOf(block, flushed);
+  const BlockKey key = KeyAt(step, block);
+  return job_->plans[block].compress_down ? DecodePayload(codec, key, payload, update)
+                                          : codec.DecodeUpdate(key, payload, update);
 }
 
-void Replica::ApplyBlocks(const std::vector<v1::UpdatePart>& parts, const BlockDone& block_done) {
-  const v1::Header& header = parts.back().header();
-  const uint64_t step = parts.back().version();
+void Replica::ApplyBlocks(uint64_t version, const Update& update, const BlockDone& block_done) {
+  const v1::Header& header = update.header;
   if (header.used_size() != 0) job_->optimizer->BeginStep(absl::MakeSpan(scalars_));
-  StepContext context = {
+  const StepContext context = {
       .learning_rate = header.learning_rate(), .applied = applied_, .scalars = scalars_};
-  BlockValues update;
-  for (const v1::UpdatePart& part : parts) {
-    for (const v1::BlockPayload& block : part.blocks()) {
-      context.key = KeyAt(step, block.block());
-      ApplyBlock(context, block, header, &update);
-      if (block_done) block_done(block.block());
-    }
-  }
-  if (header.perturbation_scale() != 0) Perturb(step, header.perturbation_scale());
+  std::vector<BlockValues> values(ParallelThreads());
+  const bool spread = update.large && !block_done;
+  ForBlocks(spread, update.blocks.size(), [&](size_t i, size_t thread) {
+    StepContext here = context;
+    here.key = KeyAt(version, i);
+    ApplyBlock(here, update.blocks[i], header, &values[thread]);
+    if (block_done) block_done(i);
+  });
+  if (header.perturbation_scale() != 0) Perturb(version, header.perturbation_scale());
 }
 
-void Replica::ApplyBlock(const StepContext& context, const v1::BlockPayload& block,
-                         const v1::Header& header, BlockValues* update) {
-  const size_t b = block.block();
+void Replica::ApplyBlock(const StepContext& context, const BlockView& block,
+                         const v1::Header& header, BlockValues* values) {
+  const size_t b = block.block;
   const BlockPlan& plan = job_->plans[b];
-  // CheckBlocks has decoded the same bytes: a codec is a function of them.
+  // CheckPayloads has taken the same bytes: a codec is a function of them.
   const uint64_t step = StepOf(context.key.step, header);
-  if (!Decode(step, block, header.flushed(), update).ok()) std::abort();
-  if (header.has_answer()) Scale(header.answer().weight(), update);
-  if (plan.keeps_mean()) AddToMean(BlockOf(&state_.back(), b), update);
+  if (plan.compress_down) {
+    if (!Decode(step, b, block.payload, header.flushed(), values).ok()) std::abort();
+  } else {
+    job_->CodecOf(b, header.flushed()).LoadUpdate(KeyAt(step, b), block.payload, values);
+  }
+  if (header.has_answer()) Scale(header.answer().weight(), values);
+  if (plan.keeps_mean()) AddToMean(BlockOf(&state_.back(), b), values);
   const size_t vectors = state_.size() - (job_->keeps_mean ? 1 : 0);
   std::vector<absl::Span<float>> state(vectors);
   for (size_t i = 0; i < vectors; ++i) state[i] = BlockOf(&state_[i], b);
   StepContext here = context;
   here.units = plan.units;
-  job_->optimizer->Apply(here, *update, BlockOf(&parameters_, b), state);
+  job_->optimizer->Apply(here, *values, BlockOf(&parameters_, b), state);
   if (plan.basis_size == 0 || header.flushed()) return;
   std::vector<float> next(plan.basis_size);
-  plan.codec->NextBasis(context.key, block.payload(), absl::MakeSpan(next));
+  plan.codec->NextBasis(context.key, block.payload, absl::MakeSpan(next));
   std::copy(next.begin(), next.end(), bases_.begin() + static_cast<ptrdiff_t>(plan.basis_offset));
 }
 

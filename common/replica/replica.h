@@ -9,10 +9,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "common/base/hash.h"
 #include "common/replica/job.h"
 #include "common/replica/update_log.h"
+#include "common/replica/update_part.h"
 #include "gradwire/v1/gradient.pb.h"
 
 namespace gradwire {
@@ -42,13 +44,13 @@ class Replica {
   BlockKey KeyAt(uint64_t step, size_t block) const;
   // A block of an update of that step, before AsyncAnswer.weight.  InvalidArgument: its payload is
   // damaged.
-  absl::Status Decode(uint64_t step, const v1::BlockPayload& block, bool flushed,
+  absl::Status Decode(uint64_t step, size_t block, absl::string_view payload, bool flushed,
                       BlockValues* update) const;
   uint64_t applied() const { return applied_; }  // updates that had payloads in them
   uint64_t reset_id() const { return reset_id_; }
   const std::shared_ptr<const Job>& job() const { return job_; }
 
-  // Checks everything - version, chain hash, every block's payload - before it
+  // Checks everything - version, the chain hash before it, every block's payload - before it
   // changes anything.  FailedPrecondition: not the next record of this history.
   // InvalidArgument: damaged, with block, value and limit.  `block_done` is called for each block
   // in turn, when its parameters and state are those of the new version.
@@ -75,12 +77,21 @@ class Replica {
   absl::Status Load(Contents contents);
 
  private:
-  absl::Status CheckParts(const Record& record, std::vector<v1::UpdatePart>* parts) const;
-  absl::Status CheckBlocks(const std::vector<v1::UpdatePart>& parts) const;
+  // What is in a record; payloads lie in its parts.
+  struct Update {
+    v1::Header header;
+    std::vector<BlockView> blocks;
+    bool large = false;  // worth spreading over the cores
+  };
+  absl::Status CheckParts(const Record& record, Update* update) const;
+  absl::Status CheckBlocks(uint64_t version, const Update& update) const;
+  absl::Status CheckPayloads(uint64_t version, const Update& update) const;
+  absl::Status CheckBlock(uint64_t step, const BlockView& block, bool flushed,
+                          BlockValues* scratch) const;
   absl::Span<float> BlockOf(std::vector<float>* values, size_t block) const;
-  void ApplyBlocks(const std::vector<v1::UpdatePart>& parts, const BlockDone& block_done);
-  void ApplyBlock(const StepContext& context, const v1::BlockPayload& block,
-                  const v1::Header& header, BlockValues* update);
+  void ApplyBlocks(uint64_t version, const Update& update, const BlockDone& block_done);
+  void ApplyBlock(const StepContext& context, const BlockView& block, const v1::Header& header,
+                  BlockValues* values);
   void Perturb(uint64_t step, float scale);
   void ForgetMean();
 

@@ -15,7 +15,7 @@
 
 namespace gradwire {
 
-// One version's record, immutable once made.
+// One version's record, immutable once made: by MakeRecord, or read from a log that has checked it.
 struct Record {
   uint64_t version = 0;
   std::vector<std::string>

@@ -24,6 +24,8 @@ constexpr int kFirstReconnectMs = 200;
 constexpr int kMaxReconnectMs = 5000;
 constexpr int kConnectTimeoutMs = 5000;
 constexpr int kResolveAgainMs = 1000;
+// Larger than gRPC's 16 KiB, for fewer of them; a heartbeat waits for one at most.
+constexpr int kMaxFrameBytes = 256 << 10;
 
 bool IsThisMachine(const std::string& address) {
   return absl::StartsWith(address, "127.") || absl::StartsWith(address, "localhost:") ||
@@ -52,6 +54,7 @@ grpc::ChannelArguments ClientChannelArguments(const std::string& address) {
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kMaxStreamWindow);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kMaxFrameBytes);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstReconnectMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxReconnectMs);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
@@ -78,6 +81,7 @@ void SetServerChannelArguments(size_t stream_window, grpc::ServerBuilder* builde
                               kMinPingIntervalMs);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kMaxFrameBytes);
   builder->AddChannelArgument(
       GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES,
       static_cast<int>(std::clamp(stream_window, kMinStreamWindow, kMaxStreamWindow)));

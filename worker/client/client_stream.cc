@@ -3,31 +3,42 @@
 // stops the server.
 #include "worker/client/client_stream.h"
 
+#include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/impl/codegen/rpc_method.h>
+
 #include <utility>
 
 #include "common/base/clock.h"
 #include "common/rpc/status.h"
+#include "worker/client/request_buffer.h"
 
 namespace gradwire {
 namespace {
 
+constexpr char kTrainMethod[] = "/gradwire.v1.ParameterServer/Train";
 constexpr size_t kMaxWaiting = 2;  // messages; one is applied while the next arrives
 
 }  // namespace
 
-ClientStream::ClientStream(v1::ParameterServer::Stub* stub)
-    : stream_(stub->Train(&context_)), reader_([this] { ReadAhead(); }) {}
+// What the generated stub does, but for the type that is written.
+ClientStream::ClientStream(grpc::ChannelInterface* channel)
+    : stream_(
+          grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, v1::TrainResponse>::Create(
+              channel,
+              grpc::internal::RpcMethod(kTrainMethod, grpc::internal::RpcMethod::BIDI_STREAMING),
+              &context_)),
+      reader_([this] { ReadAhead(); }) {}
 
 ClientStream::~ClientStream() { Close().IgnoreError(); }
 
-bool ClientStream::Send(const v1::TrainRequest& request) {
+bool ClientStream::Send(const std::shared_ptr<const v1::TrainRequest>& request) {
   {
     MutexLock lock(&mu_);
     if (ended_ || closing_) return false;
     sending_ = true;
     send_start_ = SteadyClock().Now();
   }
-  const bool sent = stream_->Write(request);
+  const bool sent = stream_->Write(RequestBuffer(request));
   MutexLock lock(&mu_);
   sending_ = false;
   return sent;

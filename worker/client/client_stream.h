@@ -4,6 +4,8 @@
 #pragma once
 
 #include <grpcpp/client_context.h>
+#include <grpcpp/impl/codegen/channel_interface.h>
+#include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/sync_stream.h>
 
 #include <deque>
@@ -14,21 +16,22 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/base/mutex.h"
-#include "gradwire/v1/service.grpc.pb.h"
+#include "gradwire/v1/service.pb.h"
 
 namespace gradwire {
 
 // One thread (the owner) calls Send, Next and Close; CancelStuckSend is thread-safe.
 class ClientStream {
  public:
-  // Opens the stream.  What goes wrong shows in Next and Close.  `stub` must outlive it.
-  explicit ClientStream(v1::ParameterServer::Stub* stub);
+  // Opens the stream.  What goes wrong shows in Next and Close.  `channel` must outlive it.
+  explicit ClientStream(grpc::ChannelInterface* channel);
   ~ClientStream();
   ClientStream(const ClientStream&) = delete;
   ClientStream& operator=(const ClientStream&) = delete;
 
-  // Blocks while the server does not read.  False: the stream is broken.
-  bool Send(const v1::TrainRequest& request) ABSL_LOCKS_EXCLUDED(mu_);
+  // Blocks while the server does not read.  False: the stream is broken.  The request is sent from
+  // where it is, and must not change while gRPC shares it.
+  bool Send(const std::shared_ptr<const v1::TrainRequest>& request) ABSL_LOCKS_EXCLUDED(mu_);
 
   enum class Read { kMessage, kTimeout, kEnded };
   Read Next(absl::Duration timeout, v1::TrainResponse* response) ABSL_LOCKS_EXCLUDED(mu_);
@@ -45,7 +48,7 @@ class ClientStream {
   bool HasRoomOrClosing() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReaderWriter<v1::TrainRequest, v1::TrainResponse>> stream_;
+  std::unique_ptr<grpc::ClientReaderWriter<grpc::ByteBuffer, v1::TrainResponse>> stream_;
   bool closed_ = false;
   absl::Status final_;
 

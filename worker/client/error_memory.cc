@@ -53,7 +53,8 @@ absl::Status CheckValues(absl::string_view name, const std::vector<float>& value
 
 }  // namespace
 
-ErrorMemory::ErrorMemory(std::shared_ptr<const Job> job) : job_(std::move(job)) {
+ErrorMemory::ErrorMemory(std::shared_ptr<const Job> job)
+    : job_(std::move(job)), zero_(job_->layout.blocks(), true) {
   const auto& plans = job_->plans;
   if (std::any_of(plans.begin(), plans.end(), Remembers)) memory_.resize(job_->layout.dimension());
   if (std::any_of(plans.begin(), plans.end(), Averages)) momentum_.resize(job_->layout.dimension());
@@ -122,14 +123,15 @@ void ErrorMemory::Encode(const BlockKey& key, bool flush, absl::Span<float> grad
   const BlockPlan& plan = job_->plans[key.block];
   const Codec& codec = job_->CodecOf(key.block, flush);
   if (plan.keeps_mean()) return EncodeDifference(key, gradient, payload);
-  if (!Remembers(plan)) {
-    for (float& value : gradient) value = key.unit * value;
-    codec.Encode(key, gradient, payload);
-    return;
+  const bool lossless = codec.traits().lossless;
+  if (!Remembers(plan) || (lossless && zero_[key.block])) {
+    codec.Encode(key, Scaled(key.unit, gradient), payload);
+  } else {
+    const absl::Span<float> residual = BlockOf(&memory_, key.block);
+    codec.AddAndEncode(key, gradient, residual, payload);
+    if (lossless) std::fill(residual.begin(), residual.end(), 0.0f);
+    zero_[key.block] = lossless;
   }
-  const absl::Span<float> residual = BlockOf(&memory_, key.block);
-  AddScaled(key.unit, gradient.data(), residual.data(), residual.size());
-  codec.Encode(key, residual, payload);
   if (!plan.traits.momentum) return;
   const absl::Span<float> momentum = BlockOf(&momentum_, key.block);
   if (flush) {
@@ -137,6 +139,18 @@ void ErrorMemory::Encode(const BlockKey& key, bool flush, absl::Span<float> grad
   } else {
     codec.Sent(key, *payload, momentum);
   }
+}
+
+// By the arithmetic of a residual that is 0: the same bits, down to the sign of a zero.
+absl::Span<float> ErrorMemory::Scaled(float unit, absl::Span<const float> gradient) {
+  constexpr size_t kRun = 4096;  // stays in the first-level cache
+  scaled_.resize(gradient.size());
+  for (size_t i = 0; i < gradient.size(); i += kRun) {
+    const size_t n = std::min(kRun, gradient.size() - i);
+    std::fill_n(&scaled_[i], n, 0.0f);
+    AddScaled(unit, &gradient[i], &scaled_[i], n);
+  }
+  return absl::MakeSpan(scaled_);
 }
 
 void ErrorMemory::EncodeDifference(const BlockKey& key, absl::Span<float> gradient,
@@ -153,6 +167,7 @@ absl::Status ErrorMemory::TakeBack(const BlockKey& key, bool flush, absl::string
   const BlockPlan& plan = job_->plans[key.block];
   if (!Remembers(plan)) return absl::OkStatus();
   bound_ = std::numeric_limits<float>::infinity();
+  zero_[key.block] = false;
   return AddDecoded(job_->CodecOf(key.block, flush), key, payload, plan.keeps_mean() ? -1.0f : 1.0f,
                     BlockOf(&memory_, key.block));
 }
@@ -167,6 +182,7 @@ absl::Status ErrorMemory::Load(Contents contents) {
   memory_ = std::move(contents.residual);
   momentum_ = std::move(contents.momentum);
   bound_ = std::numeric_limits<float>::infinity();
+  zero_.assign(zero_.size(), false);
   fresh_ = contents.fresh;
   return absl::OkStatus();
 }
@@ -175,6 +191,7 @@ void ErrorMemory::Reset() {
   std::fill(memory_.begin(), memory_.end(), 0.0f);
   std::fill(momentum_.begin(), momentum_.end(), 0.0f);
   bound_ = 0;
+  zero_.assign(zero_.size(), true);
   fresh_ = true;
 }
 

@@ -65,11 +65,15 @@ class ErrorMemory {
   absl::Span<float> BlockOf(std::vector<float>* values, size_t block) const;
   bool SurelyFinite(float learning_rate, absl::Span<const float> gradient);
   size_t SearchNonFinite(float learning_rate, absl::Span<const float> gradient) const;
+  // u g of the gradient: what is encoded where nothing is remembered.
+  absl::Span<float> Scaled(float unit, absl::Span<const float> gradient);
   void EncodeDifference(const BlockKey& key, absl::Span<float> gradient, std::string* payload);
 
   const std::shared_ptr<const Job> job_;
   std::vector<float> memory_;
   std::vector<float> momentum_;  // of codecs, and v of ef21_sgdm
+  std::vector<bool> zero_;       // by block: all of its memory_ is 0
+  std::vector<float> scaled_;    // scratch
   bool fresh_ = true;            // no step since the last reset
   float bound_ = 0;              // no magnitude in memory_ is above it
   float reach_ = 0;              // nor, with the gradient last asked about, above this

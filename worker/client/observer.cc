@@ -147,9 +147,9 @@ absl::Status Observer::TakeSnapshot() {
 
 void Observer::OpenStream() {
   follower_->DropOpenRecord();
-  stream_ = std::make_shared<ClientStream>(stub_->train_stub());
-  v1::TrainRequest request;
-  v1::Hello* const hello = request.mutable_hello();
+  stream_ = std::make_shared<ClientStream>(stub_->channel());
+  const auto request = std::make_shared<v1::TrainRequest>();
+  v1::Hello* const hello = request->mutable_hello();
   hello->set_worker_id(options_.name);
   hello->set_follower(true);
   hello->set_schema_hash(job_->schema_hash);

@@ -44,7 +44,7 @@ class ServerStub {
   // requested.
   void WaitToRetry(absl::Duration delay, const StopFlag& stop);
 
-  v1::ParameterServer::Stub* train_stub() { return stub_.get(); }
+  grpc::Channel* channel() { return channel_.get(); }
 
  private:
   const std::shared_ptr<grpc::Channel> channel_;

@@ -346,10 +346,10 @@ bool Session::TurnMayBeVoid() const {
   return !uplink_->remembers() || (MaySend() && version() > promised_.version());
 }
 
-bool Session::Send(const v1::TrainRequest& request) {
+bool Session::Send(const std::shared_ptr<const v1::TrainRequest>& request) {
   if (stream_ == nullptr) return false;
-  up_wire_bytes_ += request.ByteSizeLong() + kFrameHeaderBytes;
-  for (const v1::BlockPayload& block : request.gradient().blocks()) {
+  up_wire_bytes_ += request->ByteSizeLong() + kFrameHeaderBytes;
+  for (const v1::BlockPayload& block : request->gradient().blocks()) {
     up_payload_bytes_ += block.payload().size();
   }
   return stream_->Send(request);
@@ -357,15 +357,16 @@ bool Session::Send(const v1::TrainRequest& request) {
 
 // A failed send is not reported: the stream has ended, and Pump meets that next.
 void Session::SendCaughtUp() {
-  v1::TrainRequest request;
-  *request.mutable_caught_up()->mutable_at() = PointAt(follower_->replica());
+  const auto request = std::make_shared<v1::TrainRequest>();
+  *request->mutable_caught_up()->mutable_at() = PointAt(follower_->replica());
   Send(request);
   caught_up_sent_ = true;
 }
 
 void Session::SendHeld() {
+  const auto owner = uplink_->held();
   for (const v1::TrainRequest& message : uplink_->Messages(self_)) {
-    if (!Send(message)) return;
+    if (!Send(std::shared_ptr<const v1::TrainRequest>(owner, &message))) return;
   }
 }
 

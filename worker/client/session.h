@@ -161,7 +161,7 @@ class Session {
   bool TurnIsDue() const;      // and it has not been made; or it is to be made again
   bool TurnMayBeVoid() const;  // a record may close the step without this worker's payload
   Turn MakeTurn() const;
-  bool Send(const v1::TrainRequest& request);
+  bool Send(const std::shared_ptr<const v1::TrainRequest>& request);
   void SendCaughtUp();
   void SendHeld();
 

@@ -118,14 +118,14 @@ absl::StatusOr<bool> Session::TakeSnapshot(uint64_t at_version) {
 absl::Status Session::OpenStream() {
   follower_->DropOpenRecord();
   caught_up_sent_ = false;
-  stream_ = std::make_shared<ClientStream>(stub_->train_stub());
+  stream_ = std::make_shared<ClientStream>(stub_->channel());
   heartbeat_->Watch(stream_);
   ++streams_opened_;
-  v1::TrainRequest request;
-  request.mutable_hello()->set_worker_id(options_.worker_id);
-  request.mutable_hello()->set_incarnation(self_.incarnation);
-  request.mutable_hello()->set_session(session_id_);
-  *request.mutable_hello()->mutable_at() = PointAt(follower_->replica());
+  const auto request = std::make_shared<v1::TrainRequest>();
+  request->mutable_hello()->set_worker_id(options_.worker_id);
+  request->mutable_hello()->set_incarnation(self_.incarnation);
+  request->mutable_hello()->set_session(session_id_);
+  *request->mutable_hello()->mutable_at() = PointAt(follower_->replica());
   Send(request);
   if (IsCaughtUp()) SendCaughtUp();
   if (MaySend() && uplink_->held_step() != 0) SendHeld();

@@ -20,7 +20,10 @@ bool ReplicaHashDue(const Job& job, uint64_t step) {
   return every > 0 && (step - 1) % every == 0;
 }
 
-Uplink::Uplink(std::shared_ptr<const Job> job) : job_(std::move(job)), memory_(job_) {}
+Uplink::Uplink(std::shared_ptr<const Job> job)
+    : job_(std::move(job)),
+      memory_(job_),
+      held_(std::make_shared<std::vector<v1::TrainRequest>>()) {}
 
 absl::Status Uplink::Encode(const OpenStep& open, absl::Span<float> gradient,
                             const StepReport& report) {
@@ -46,7 +49,7 @@ absl::Status Uplink::Encode(const OpenStep& open, absl::Span<float> gradient,
   NewMessage(open);
   if (!abstained_) EncodeBlocks(open, gradient);
 
-  v1::GradientEnd* end = held_.back().mutable_gradient()->mutable_end();
+  v1::GradientEnd* end = held_->back().mutable_gradient()->mutable_end();
   end->set_abstained(abstained_);
   end->set_abstain_reason(not_finite);
   end->set_loss(report.loss);
@@ -113,7 +116,7 @@ void Uplink::EncodeBlocks(const OpenStep& open, absl::Span<float> gradient) {
     if (job_->plans[block].units == Units::kUpdate) key.unit = open.learning_rate;
     std::string payload;
     memory_.Encode(key, open.flush, gradient.subspan(range.offset, range.size), &payload);
-    v1::Gradient* message = held_.back().mutable_gradient();
+    v1::Gradient* message = held_->back().mutable_gradient();
     if (message->blocks_size() == kMaxBlocksPerMessage ||
         (message_bytes > 0 && message_bytes + payload.size() > kMaxPayloadBytesPerMessage)) {
       message = NewMessage(open);
@@ -125,7 +128,7 @@ void Uplink::EncodeBlocks(const OpenStep& open, absl::Span<float> gradient) {
 }
 
 v1::Gradient* Uplink::NewMessage(const OpenStep& open) {
-  v1::Gradient* message = held_.emplace_back().mutable_gradient();
+  v1::Gradient* message = held_->emplace_back().mutable_gradient();
   message->set_step(open.step);
   message->set_base_chain_hash(std::string(AsView(open.base_chain_hash)));
   message->set_codec(job_->CodecOf(0, open.flush).id());
@@ -134,7 +137,7 @@ v1::Gradient* Uplink::NewMessage(const OpenStep& open) {
 
 absl::Span<const v1::TrainRequest> Uplink::Messages(const MemberKey& as) {
   if (!SentAs(as)) sent_as_.push_back(as);
-  return held_;
+  return *held_;
 }
 
 absl::Status Uplink::Resolve(uint64_t version, const v1::Header& header) {
@@ -177,7 +180,7 @@ bool Uplink::WasUsed(const v1::Header& header) const {
 
 absl::Status Uplink::TakeBack() {
   SetFloatEnvironment();
-  for (const v1::TrainRequest& message : held_) {
+  for (const v1::TrainRequest& message : *held_) {
     for (const v1::BlockPayload& block : message.gradient().blocks()) {
       GRADWIRE_RETURN_IF_ERROR(
           memory_.TakeBack(KeyOf(held_step_, block.block()), held_flush_, block.payload()));
@@ -194,7 +197,7 @@ BlockKey Uplink::KeyOf(uint64_t step, uint32_t block) const {
 }
 
 void Uplink::Drop() {
-  held_.clear();
+  held_ = std::make_shared<std::vector<v1::TrainRequest>>();
   sent_as_.clear();
   held_step_ = 0;
   abstained_ = false;
@@ -207,8 +210,8 @@ void Uplink::Reset(std::optional<uint64_t> reset_id) {
 }
 
 absl::string_view Uplink::abstain_reason() const {
-  return held_.empty() ? absl::string_view()
-                       : absl::string_view(held_.back().gradient().end().abstain_reason());
+  return held_->empty() ? absl::string_view()
+                        : absl::string_view(held_->back().gradient().end().abstain_reason());
 }
 
 absl::StatusOr<Uplink::Contents> Uplink::contents() const {

@@ -74,8 +74,10 @@ class Uplink {
   absl::string_view abstain_reason() const;
 
   // The messages of the held payload, to be sent (again) as this member; Resolve then knows
-  // the member as this worker.  Valid until the next call of Encode, Resolve or Reset.
+  // the member as this worker.  Valid until the next call of Encode, Resolve or Reset, or for as
+  // long as one has held(): they do not change.
   absl::Span<const v1::TrainRequest> Messages(const MemberKey& as);
+  std::shared_ptr<const std::vector<v1::TrainRequest>> held() const { return held_; }
 
   // To be called with the header of every record, in order.  A held payload that this update
   // decides about (it is of its step; ASYNC: it is the one that is answered) and does not use goes
@@ -124,7 +126,7 @@ class Uplink {
   bool abstained_ = false;
   bool held_flush_ = false;
   std::vector<float> held_bases_;
-  std::vector<v1::TrainRequest> held_;
+  std::shared_ptr<std::vector<v1::TrainRequest>> held_;  // never null
   uint32_t held_rank_ = 0;
   std::optional<uint64_t> same_bits_from_;
   std::vector<MemberKey> sent_as_;

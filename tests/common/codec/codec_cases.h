@@ -116,6 +116,7 @@ inline BlockKey KeyFor(const Codec& codec, size_t size, uint64_t step = 1) {
 // What is sent, and what is left, is exact for the codecs that error feedback is for.
 inline bool LeavesResidual(const Codec& codec) {
   const CodecTraits traits = codec.traits();
+  if (traits.lossless) return false;  // it is zero, and nobody looks
   return !traits.only_its_feedback || traits.feedback != Feedback::kNone;
 }
 

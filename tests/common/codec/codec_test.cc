@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "absl/algorithm/container.h"
+#include "common/kernels/vector.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/common/codec/codec_cases.h"
@@ -50,6 +51,25 @@ TEST(CodecTest, ResidualIsExactlyInputLessDecodedAndZeroWhereFp32WasSent) {
     ASSERT_EQ(sent.size(), key.size);
     if (LeavesResidual(codec)) {
       EXPECT_EQ(WrongResiduals(c, input, sent, residual), 0u);
+    }
+  });
+}
+
+TEST(CodecTest, AddAndEncodeIsAddingAndThenEncoding) {
+  ForEveryCodecAndSize([](const CodecCase&, const Codec& codec, const BlockKey& at) {
+    BlockKey key = at;
+    key.unit = 0.25f;
+    const std::vector<float> gradient = RandomValues(key.size, 3);
+    std::vector<float> once = RandomValues(key.size, 4);
+    std::vector<float> twice = once;
+    AddScaled(key.unit, gradient.data(), twice.data(), key.size);
+    std::string fused;
+    std::string apart;
+    codec.AddAndEncode(key, gradient, absl::MakeSpan(once), &fused);
+    codec.Encode(key, absl::MakeSpan(twice), &apart);
+    EXPECT_TRUE(fused == apart);
+    if (LeavesResidual(codec)) {
+      EXPECT_TRUE(once == twice);
     }
   });
 }
@@ -138,6 +158,24 @@ TEST(CodecTest, EdgeInputsAreEncodedWithoutLossOfMeaning) {
       }
     }
   }
+}
+
+TEST(CodecTest, CheckingAndLoadingAnUpdateIsDecodingIt) {
+  ForEveryCodecAndSize([](const CodecCase&, const Codec& codec, const BlockKey& key) {
+    std::string payload;
+    codec.EncodeUpdate(key, MeanOf(codec, key, 2, 7), &payload);
+    BlockValues decoded;
+    ASSERT_TRUE(codec.DecodeUpdate(key, payload, &decoded).ok());
+    BlockValues loaded;
+    ASSERT_TRUE(codec.CheckUpdate(key, payload, &loaded).ok());
+    codec.LoadUpdate(key, payload, &loaded);
+    EXPECT_EQ(loaded.dense, decoded.dense);
+    EXPECT_TRUE(loaded.indices == decoded.indices);
+    EXPECT_TRUE(loaded.values == decoded.values);
+    payload.push_back('x');
+    EXPECT_EQ(codec.CheckUpdate(key, payload, &loaded).ok(),
+              codec.DecodeUpdate(key, payload, &decoded).ok());
+  });
 }
 
 TEST(CodecTest, MeanIsTheSumInOrderDividedOnce) {

@@ -259,5 +259,36 @@ TEST(ErrorMemoryTest, ASumThatOverflowsIsFoundAtAnyStep) {
   }
 }
 
+// What nobody used comes back whole with the next payload, and nothing is left behind then.
+TEST(ErrorMemoryTest, WithoutCompressionOnlyAnUnusedPayloadIsRemembered) {
+  const auto job = MemoryJob("codec: 'identity' optimizer: 'sgd:lr=0.5'");
+  ErrorMemory memory(job);
+  std::string payload;
+  const std::vector<float> first = Send(*job, 1, 0.5f, false, Gradient(1), &memory, &payload);
+  EXPECT_THAT(memory.residual(), Each(0.0f));
+  ASSERT_TRUE(memory.TakeBack(job->Key(1, 0), false, payload).ok());
+  EXPECT_EQ(Remembered(memory), first);
+  const std::vector<float> gradient = Gradient(2);
+  const std::vector<float> second = Send(*job, 2, 0.5f, false, gradient, &memory, &payload);
+  for (size_t i = 0; i < kDimension; ++i) EXPECT_EQ(second[i], first[i] + 0.5f * gradient[i]);
+  EXPECT_THAT(memory.residual(), Each(0.0f));
+}
+
+// A memory read back from a file is looked at again, though it is zero: the bits are the same.
+TEST(ErrorMemoryTest, WithoutCompressionAZeroMemoryGivesTheBitsOfNone) {
+  const auto job = MemoryJob("codec: 'identity' optimizer: 'sgd:lr=0.5'");
+  std::vector<float> gradient = Gradient(1);
+  gradient[0] = -0.0f;
+  gradient[1] = -1e-45f;  // half of it rounds to zero
+  ErrorMemory fresh(job);
+  ErrorMemory loaded(job);
+  ASSERT_TRUE(loaded.Load(fresh.contents()).ok());
+  std::string of_fresh;
+  std::string of_loaded;
+  Send(*job, 1, 0.5f, false, gradient, &fresh, &of_fresh);
+  Send(*job, 1, 0.5f, false, gradient, &loaded, &of_loaded);
+  EXPECT_TRUE(of_fresh == of_loaded);
+}
+
 }  // namespace
 }  // namespace gradwire
