@@ -22,8 +22,12 @@ class Replica {
  public:
   using BlockDone = std::function<void(size_t block)>;
 
-  // At version 0 before its record: parameters from the seed, state zero.
-  explicit Replica(std::shared_ptr<const Job> job);
+  // At version 0 before its record: parameters from the seed, state zero.  The parameters are kept
+  // in `home`, which has the layout's dimension() values and outlives the replica, unless it is
+  // empty.
+  explicit Replica(std::shared_ptr<const Job> job, absl::Span<float> home = {});
+  Replica(const Replica&) = delete;
+  Replica& operator=(const Replica&) = delete;
 
   // True once record 0 has been applied, or a snapshot was loaded.
   bool started() const { return started_; }
@@ -77,7 +81,7 @@ class Replica {
  private:
   absl::Status CheckParts(const Record& record, std::vector<v1::UpdatePart>* parts) const;
   absl::Status CheckBlocks(const std::vector<v1::UpdatePart>& parts) const;
-  absl::Span<float> BlockOf(std::vector<float>* values, size_t block) const;
+  absl::Span<float> BlockOf(absl::Span<float> values, size_t block) const;
   void ApplyBlocks(const std::vector<v1::UpdatePart>& parts, const BlockDone& block_done);
   void ApplyBlock(const StepContext& context, const v1::BlockPayload& block,
                   const v1::Header& header, BlockValues* update);
@@ -91,7 +95,8 @@ class Replica {
   ChainHash chain_hash_ = {};
   uint64_t reset_id_ = 0;
   v1::Header header_;
-  std::vector<float> parameters_;
+  std::vector<float> own_;  // parameters, without a home for them
+  absl::Span<float> parameters_;
   std::vector<std::vector<float>> state_;
   std::vector<double> scalars_;
   std::vector<float> bases_;

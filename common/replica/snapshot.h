@@ -12,7 +12,8 @@
 // Metadata: gradwire.version, .applied, .reset_id, .apply_revision (decimal),
 // gradwire.chain_hash (32 hexadecimal digits), gradwire.schema_hash (16), gradwire.header (the
 // version's serialised Header, in hexadecimal; the first snapshots did not have it), gradwire.job
-// (the JobConfig as JSON).  Tensors: the layout's by name, in its order; with state
+// (the JobConfig as JSON), gradwire.shard ("1/2": of a shard only, which has parts of tensors as
+// rows of their own length).  Tensors: the layout's by name, in its order; with state
 // then "optimizer.STATE/NAME" and "feedback.mean/NAME", state by state, and, where there are
 // any, "optimizer.scalars" (F64) and "codec.bases" (F32).
 #pragma once

@@ -79,6 +79,17 @@ absl::StatusOr<v1::Header> ReadVersionHeader(const Json& header) {
   return result;
 }
 
+absl::Status CheckShard(const Job& job, const Json& header) {
+  Shard shard;
+  if (header[kMetadataKey].contains(kShardKey)) {
+    GRADWIRE_ASSIGN_OR_RETURN(const std::string text, MetadataText(header, kShardKey));
+    GRADWIRE_ASSIGN_OR_RETURN(shard, ParseShard(text));
+  }
+  if (shard == job.shard) return absl::OkStatus();
+  return Wrong(
+      absl::StrCat("it is of shard ", ShardText(shard), ", wanted is ", ShardText(job.shard)));
+}
+
 // Is it of this job and of bits that this build makes?
 absl::Status CheckOrigin(const Job& job, const Json& header) {
   GRADWIRE_ASSIGN_OR_RETURN(const uint64_t revision, MetadataNumber(header, kRevisionKey));
@@ -92,7 +103,8 @@ absl::Status CheckOrigin(const Job& job, const Json& header) {
     return Wrong(absl::StrCat("schema hash ", absl::CHexEscape(schema), " is not the job's, ", want,
                               ": other tensors, codec, optimizer or seed"));
   }
-  return MetadataText(header, kJobKey).status();
+  GRADWIRE_RETURN_IF_ERROR(MetadataText(header, kJobKey).status());
+  return CheckShard(job, header);
 }
 
 absl::Status CheckTensor(const SnapshotTensor& want, const Json& header) {
