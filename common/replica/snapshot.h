@@ -56,7 +56,13 @@ inline constexpr size_t kSnapshotPrefixBytes = 8;  // header_size
 // InvalidArgument, or DataLoss, as DecodeSnapshot.
 absl::StatusOr<size_t> SnapshotHeadBytes(absl::string_view prefix);
 // Of a whole file, or of its head alone: all checks of DecodeSnapshot but those of the values.
-absl::StatusOr<SnapshotHead> DecodeSnapshotHead(const Job& job, absl::string_view bytes);
+absl::StatusOr<SnapshotHead> DecodeSnapshotHead(const Job& job, absl::string_view bytes,
+                                                bool with_state = true);
+
+// One file of the files without state of all shards, in order: that of a job on one server, but
+// for the chain hash and the header, which are shard 0's.  InvalidArgument or DataLoss: not the
+// shards of one job at one version; names the first that is wrong.
+absl::StatusOr<std::string> JoinSnapshots(absl::Span<const std::string> parts);
 
 // The longest file of a job: its values, and room for the header.
 size_t MaxSnapshotBytes(const Job& job);

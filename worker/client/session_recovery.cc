@@ -127,7 +127,9 @@ void Session::BeginEmpty() {
   in_line_ = true;
   recovered_ = false;
   line_incarnation_ = self_.incarnation;
-  const bool others_were_here = !promised_.chain_hash().empty();
+  // Shards that follow have the record of version 0 from their start on.
+  const bool others_were_here =
+      !promised_.chain_hash().empty() && (version() > 0 || options_.shard.alone());
   if (!uplink_->remembers()) {
     if (others_were_here)
       LogInfo(absl::StrCat("goes on at version ", version(), ": residual=none"));
