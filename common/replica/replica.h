@@ -26,6 +26,7 @@ class Replica {
   // in `home`, which has the layout's dimension() values and outlives the replica, unless it is
   // empty.
   explicit Replica(std::shared_ptr<const Job> job, absl::Span<float> home = {});
+  Replica(Replica&&) = default;
   Replica(const Replica&) = delete;
   Replica& operator=(const Replica&) = delete;
 
