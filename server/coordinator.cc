@@ -184,7 +184,7 @@ absl::StatusOr<v1::LeaveResponse> Coordinator::Leave(const v1::LeaveRequest& req
   v1::LeaveResponse response;
   {
     MutexLock lock(&mu_);
-    if (Follows()) GRADWIRE_RETURN_IF_ERROR(TakeEnd(request, &effects));
+    if (Follows()) GRADWIRE_RETURN_IF_ERROR(TakeEnd(request));
     GRADWIRE_ASSIGN_OR_RETURN(WorkerEntry * worker,
                               membership_.Find(request.worker_id(), request.incarnation()));
     if (phase_ == Phase::kFinishing || phase_ == Phase::kFinished) {

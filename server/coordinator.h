@@ -170,8 +170,7 @@ class Coordinator {
                                      Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status TakeLead(const WorkerEntry& worker, const v1::Gradient& message, Effects* effects)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status TakeEnd(const v1::LeaveRequest& request, Effects* effects)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status TakeEnd(const v1::LeaveRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ResumeFollowing() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   v1::Header MakeFollowingHeader(const Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CheckLeft(absl::Duration now, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

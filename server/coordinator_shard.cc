@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/replica/settings.h"
 #include "server/coordinator.h"
 
 namespace gradwire {
@@ -110,6 +111,12 @@ absl::Status Coordinator::TakeLead(const WorkerEntry& worker, const v1::Gradient
         "worker \"", worker.id, "\": its header of shard 0 opens no step: it names ",
         header.members_size(), " members, learning rate ", header.next_learning_rate()));
   }
+  if (const auto changed = WithSettings(config_, header.settings()); !changed.ok()) {
+    counters_->payloads_refused.Add();
+    return absl::InvalidArgumentError(absl::StrCat("worker \"", worker.id,
+                                                   "\": its header of shard 0 has settings that ",
+                                                   "do not fit: ", changed.status().message()));
+  }
   lead_header_ = std::move(header);
   lead_bytes_ = bytes;
   led_since_ = clock_->Now();
@@ -136,7 +143,7 @@ v1::Header Coordinator::MakeFollowingHeader(const Round& round) {
 }
 
 // The worker may be unknown to a shard that was started again since.
-absl::Status Coordinator::TakeEnd(const v1::LeaveRequest& request, Effects* effects) {
+absl::Status Coordinator::TakeEnd(const v1::LeaveRequest& request) {
   if (request.lead_header().empty() || !Running()) return absl::OkStatus();
   GRADWIRE_ASSIGN_OR_RETURN(const v1::Header header,
                             ParseLead(request.lead_header(), request.worker_id()));
@@ -151,8 +158,7 @@ absl::Status Coordinator::TakeEnd(const v1::LeaveRequest& request, Effects* effe
   LogInfo(absl::StrCat("version ", newest.version(), " is the last, shard 0 says"));
   lead_header_ = header;
   last_update_ = clock_->Now();
-  phase_ = Phase::kFinishing;
-  SaveFinal(effects);
+  phase_ = Phase::kFinishing;  // what is left to do comes with the next Advance
   ended_.NotifyAll();
   return absl::OkStatus();
 }

@@ -107,7 +107,8 @@ TEST(ShardTest, BasesAreCountedFromTheShardsFirstBlock) {
 }
 
 TEST(ShardTest, AReplicaKeepsItsParametersWhereItIsTold) {
-  const auto job = ShardJob(*MakeTestJob(JobText("optimizer: 'adam:lr=0.1'")), 1, 2);
+  const auto job = ShardJob(
+      *MakeTestJob(absl::StrCat(kModel, "codec: 'random_k:0.01' optimizer: 'adam:lr=0.1'")), 1, 2);
   const Replica own = TrainedReplica(job, 3);
   std::vector<float> home(job->layout.dimension() + 1, 77.0f);
   Replica there(job, absl::MakeSpan(home).first(job->layout.dimension()));
@@ -136,7 +137,7 @@ TEST(ShardTest, WhatNeedsTheWholeVectorIsRefusedByNameWithTheRemedy) {
     const char* remedy;
   } cases[] = {
       {"clip: 'norm:1'", "clip: \"norm:1\"", "value:LIMIT"},
-      {"perturbation: 'on_demand'", "perturbation: \"on_demand", "gaussian"},
+      {"perturbation: 'on_demand:radius=1'", "perturbation: \"on_demand", "gaussian"},
       {"perturbation: 'sphere:0.1'", "perturbation: \"sphere", "gaussian"},
       {"reset: 'reset:steps=5'", "reset: \"reset:steps=5\"", "none"},
       {"consistency: QUORUM", "consistency: \"QUORUM\"", "SYNC"},
