@@ -146,7 +146,10 @@ class ShardsTest(unittest.TestCase):
         ):
             with Cluster(text) as cluster:
                 done = run_program(
-                    "gradwire-server", f"--job={cluster.job_path}", "--shard=0/2", "--listen=127.0.0.1:0"
+                    "gradwire-server",
+                    f"--job={cluster.job_path}",
+                    "--shard=0/2",
+                    "--listen=127.0.0.1:0",
                 )
                 self.assertNotEqual(done.returncode, 0)
                 self.assertIn(says, done.stderr)

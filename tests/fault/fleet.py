@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One server, or one for each shard, and workers as real processes that may die and are started again with the same
-arguments, each life with logs of its own."""
+"""One server, or one for each shard, and workers as real processes that may die and are started
+again with the same arguments, each life with logs of its own."""
 
 import json
 import os

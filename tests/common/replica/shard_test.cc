@@ -137,7 +137,7 @@ TEST(ShardTest, WhatNeedsTheWholeVectorIsRefusedByNameWithTheRemedy) {
     const char* remedy;
   } cases[] = {
       {"clip: 'norm:1'", "clip: \"norm:1\"", "value:LIMIT"},
-      {"perturbation: 'on_demand:radius=1'", "perturbation: \"on_demand", "gaussian"},
+      {"perturbation: 'on_demand:1,0.5'", "perturbation: \"on_demand", "gaussian"},
       {"perturbation: 'sphere:0.1'", "perturbation: \"sphere", "gaussian"},
       {"reset: 'reset:steps=5'", "reset: \"reset:steps=5\"", "none"},
       {"consistency: QUORUM", "consistency: \"QUORUM\"", "SYNC"},
