@@ -31,11 +31,14 @@ absl::StatusOr<v1::Header> ParseLead(const std::string& bytes, absl::string_view
 absl::Status Coordinator::CheckShard(const v1::JoinRequest& request) const {
   const Shard taken_for = ShardOf(request);
   if (!(taken_for == job_->shard)) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "this server is shard ", ShardText(job_->shard), " of its job, worker \"",
-        request.worker_id(), "\" takes it for shard ", ShardText(taken_for), ": --server names ",
-        job_->shard.count, " addresses, separated by commas, from shard 0 to shard ",
-        job_->shard.count - 1));
+    const std::string list =
+        job_->shard.alone() ? "one address"
+                            : absl::StrCat(job_->shard.count, " addresses, separated by commas, ",
+                                           "in the order of the shards");
+    return absl::FailedPreconditionError(
+        absl::StrCat("this server is shard ", ShardText(job_->shard), " of its job, worker \"",
+                     request.worker_id(), "\" takes it for shard ", ShardText(taken_for),
+                     ": --server names ", list));
   }
   if (!Follows() || request.lead().incarnation() > 0) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
@@ -199,10 +202,11 @@ void Coordinator::DropAbsent(absl::Duration now, Effects* effects) {
 // What saved states its members have is known; before that nothing may be given up.
 bool Coordinator::MembersAreKnown() const {
   const auto& workers = membership_.workers();
-  return IsLed() && std::all_of(lead_header_.members().begin(), lead_header_.members().end(),
-                                [&workers](const v1::Member& member) {
-                                  return workers.find(member.id()) != workers.end();
-                                });
+  const auto& named = lead_header_.members();
+  return !named.empty() &&
+         std::all_of(named.begin(), named.end(), [&workers](const v1::Member& member) {
+           return workers.find(member.id()) != workers.end();
+         });
 }
 
 }  // namespace gradwire
