@@ -98,6 +98,7 @@ absl::StatusOr<v1::JoinResponse> Coordinator::Join(const v1::JoinRequest& reques
         HashText(request.schema_hash()), ", this server's job \"", job_->config.name(), "\" has ",
         HashText(job_->schema_hash), ": model, codec, optimizer or seed differ"));
   }
+  GRADWIRE_RETURN_IF_ERROR(CheckShard(request));
   Effects effects;
   absl::StatusOr<v1::JoinResponse> response;
   {
@@ -112,13 +113,7 @@ absl::StatusOr<v1::JoinResponse> Coordinator::JoinLocked(const v1::JoinRequest& 
                                                          absl::string_view peer, Effects* effects) {
   if (phase_ == Phase::kFailed) return failure_;
   if (drained_) return absl::UnavailableError("the server is shutting down");
-  bool replaced = false;
-  const auto before = membership_.workers().find(request.worker_id());
-  const uint32_t old_rank = before == membership_.workers().end() ? 0 : before->second.rank;
-  GRADWIRE_ASSIGN_OR_RETURN(
-      WorkerEntry * worker,
-      membership_.Join(request.worker_id(), request.session(), peer, clock_->Now(), &replaced));
-  if (replaced) DropFromRound(old_rank, effects);
+  GRADWIRE_ASSIGN_OR_RETURN(WorkerEntry * worker, Lease(request, peer, effects));
   ReplaceInRound(*worker, effects);
   Advance(effects);
   LogInfo(absl::StrCat("worker \"", worker->id, "\" joined from ", peer, " as rank ", worker->rank,
@@ -134,6 +129,10 @@ absl::StatusOr<v1::JoinResponse> Coordinator::JoinLocked(const v1::JoinRequest& 
   *response.mutable_newest() = NewestPoint();
   response.set_oldest_version(log_.range().oldest);
   response.set_finished(phase_ == Phase::kFinishing || phase_ == Phase::kFinished);
+  if (!job_->shard.alone()) {
+    response.mutable_shard()->set_index(job_->shard.index);
+    response.mutable_shard()->set_count(job_->shard.count);
+  }
   AnswerSaved(request, worker, &response);
   return response;
 }
@@ -185,6 +184,7 @@ absl::StatusOr<v1::LeaveResponse> Coordinator::Leave(const v1::LeaveRequest& req
   v1::LeaveResponse response;
   {
     MutexLock lock(&mu_);
+    if (Follows()) GRADWIRE_RETURN_IF_ERROR(TakeEnd(request));
     GRADWIRE_ASSIGN_OR_RETURN(WorkerEntry * worker,
                               membership_.Find(request.worker_id(), request.incarnation()));
     if (phase_ == Phase::kFinishing || phase_ == Phase::kFinished) {
@@ -280,6 +280,7 @@ absl::Status Coordinator::GradientLocked(const v1::Hello& who, const v1::Gradien
   worker->last_heard = clock_->Now();
   GRADWIRE_ASSIGN_OR_RETURN(const bool counts, CheckStep(worker, message));
   if (!counts) return absl::OkStatus();
+  if (Follows()) GRADWIRE_RETURN_IF_ERROR(TakeLead(*worker, message, effects));
   if (const std::string why = Divergence(message); !why.empty()) {
     return OrderResync(worker, why, effects);
   }

@@ -161,6 +161,22 @@ class Coordinator {
   v1::Header MakeHeader(const Round& round, const std::vector<v1::Member>& next)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  // coordinator_shard.cc: a shard after the first, which follows what shard 0 decides.
+  bool Follows() const { return job_->shard.follows(); }
+  // Shard 0's header for the open step has come.
+  bool IsLed() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !lead_bytes_.empty(); }
+  absl::Status CheckShard(const v1::JoinRequest& request) const;
+  absl::StatusOr<WorkerEntry*> Lease(const v1::JoinRequest& request, absl::string_view peer,
+                                     Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status TakeLead(const WorkerEntry& worker, const v1::Gradient& message, Effects* effects)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status TakeEnd(const v1::LeaveRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ResumeFollowing() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  v1::Header MakeFollowingHeader(const Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CheckLeft(absl::Duration now, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void DropAbsent(absl::Duration now, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool MembersAreKnown() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   // coordinator_async.cc
   void AdvanceAsync(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool MembersAreGone() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -230,6 +246,11 @@ class Coordinator {
   std::map<std::string, std::shared_ptr<Subscriber>> streams_ ABSL_GUARDED_BY(mu_);  // by worker
   Round round_ ABSL_GUARDED_BY(mu_);  // ASYNC: of nobody, for updates that only change the members
   AsyncRounds async_ ABSL_GUARDED_BY(mu_);
+  std::string lead_bytes_ ABSL_GUARDED_BY(mu_);  // shard 0's header for the open step, if it came
+  v1::Header lead_header_ ABSL_GUARDED_BY(mu_);  // the same, or the one before
+  absl::Duration led_since_ ABSL_GUARDED_BY(mu_);
+  absl::Duration seen_alive_ ABSL_GUARDED_BY(mu_);  // when there last was a worker; of Follows()
+  bool began_ended_ ABSL_GUARDED_BY(mu_) = false;   // and the job had ended before this start
   std::vector<uint64_t> staleness_ ABSL_GUARDED_BY(mu_);  // as v1::GetStatusResponse has them
   std::vector<uint64_t> lead_ ABSL_GUARDED_BY(mu_);
   absl::Duration first_arrival_ ABSL_GUARDED_BY(mu_);  // in this round; QUORUM

@@ -36,6 +36,7 @@ void Coordinator::Tick() {
     }
     DepartStuck(&effects);
     CheckLost(now, &effects);
+    if (Follows()) CheckLeft(now, &effects);
     const v1::Membership& config = config_.membership();
     if (phase_ == Phase::kWaiting &&
         now - created_ > absl::Seconds(config.start_timeout_seconds())) {
@@ -54,6 +55,7 @@ void Coordinator::Tick() {
 
 // Until everybody who was a member before a restart has been heard, nobody knows what they need.
 void Coordinator::TrimLog() {
+  if (Follows() && !MembersAreKnown()) return;
   for (const auto& [id, worker] : membership_.workers()) {
     if (worker.alive() && worker.restored) return;
   }

@@ -26,6 +26,7 @@ std::vector<v1::Member> MembersBefore(const UpdateLog& log, uint64_t version) {
 
 void Coordinator::Resume() {
   MutexLock lock(&mu_);
+  if (Follows()) return ResumeFollowing();
   const Replica& replica = history_->replica();
   if (!replica.started()) return;
   const v1::Header& header = replica.header();
@@ -67,6 +68,8 @@ void Coordinator::RememberMembers() {
 void Coordinator::OpenRound() {
   const Replica& replica = history_->replica();
   std::vector<v1::Member> members = MembersOf(replica.header());
+  lead_bytes_.clear();  // the members of a shard that follows come with the first payload
+  if (Follows()) TakeConfig(history_->state().config());
   if (IsAsync()) {
     async_.Open(replica.header());
     members.clear();

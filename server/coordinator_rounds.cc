@@ -28,6 +28,7 @@ bool Reaches(const v1::Target& target, const v1::Evaluation& evaluation) {
 void Coordinator::Advance(Effects* effects) {
   if (drained_) return;
   if (pending_ != nullptr) return TryCommit(effects);
+  if (Running() && Follows() && !IsLed()) return;
   if (Running() && IsAsync()) return AdvanceAsync(effects);
   if (Running() && IsQuorum() && !round_.complete() && QuorumReached()) round_.CloseWithWhole();
   if (Running()) DepartRefused(effects);
@@ -128,7 +129,7 @@ void Coordinator::CloseRound(const Round& round, Effects* effects) {
   const uint32_t min_workers = config_.membership().min_workers();
   const uint64_t step = history_->replica().version() + 1;
   const bool last = step >= config_.steps();
-  if (!last && next.size() < min_workers) {
+  if (!last && !Follows() && next.size() < min_workers) {
     if (phase_ != Phase::kStarved) {
       LogWarning(absl::StrCat("step ", step, " waits: ", next.size(), " of at least ", min_workers,
                               " workers (membership.min_workers) are here"));
@@ -138,7 +139,7 @@ void Coordinator::CloseRound(const Round& round, Effects* effects) {
   }
   phase_ = Phase::kTraining;
   if (absl::Status status = CheckAbstentions(round); !status.ok()) return Fail(status, effects);
-  v1::Header header = MakeHeader(round, next);
+  v1::Header header = Follows() ? MakeFollowingHeader(round) : MakeHeader(round, next);
   absl::StatusOr<MadeUpdate> update = history_->state().Make(round, history_->replica(), &header);
   if (!update.ok()) return Fail(update.status(), effects);
   counters_->payloads_used.Add(static_cast<uint64_t>(header.used_size()));
@@ -194,6 +195,7 @@ void Coordinator::TryCommit(Effects* effects) {
 void Coordinator::SaveFinal(Effects* effects) {
   absl::Status status = history_->SaveFinal();
   if (status.ok()) status = history_->SaveSnapshot();
+  if (status.ok() && Follows()) status = history_->NoteFinished();
   if (status.ok()) final_saved_ = true;
   if (absl::IsResourceExhausted(status)) {
     if (!final_refused_) {
@@ -208,7 +210,11 @@ void Coordinator::SaveFinal(Effects* effects) {
 
 void Coordinator::FinishIfAllLeft(Effects* effects) {
   // The silent ones go with their leases; who still speaks may be evaluating.
-  if (membership_.alive() > 0 && clock_->Now() - last_update_ < kMaxFarewell) return;
+  const absl::Duration now = clock_->Now();
+  if (membership_.alive() > 0 && now - last_update_ < kMaxFarewell) return;
+  // Who was here before the restart is not known to a shard that follows: all have one lease.
+  const absl::Duration lease = absl::Seconds(config_.membership().lease_seconds());
+  if (began_ended_ && now - created_ < lease) return;
   for (const auto& [id, stream] : streams_) {
     v1::Control control;
     control.mutable_stop()->set_reason("the job has ended");

@@ -63,6 +63,10 @@ void Coordinator::SetLocked(const v1::Settings& settings, absl::Duration patienc
 absl::Status Coordinator::CheckMaySet() const {
   if (phase_ == Phase::kFailed) return failure_;
   if (drained_) return absl::UnavailableError("the server is shutting down");
+  if (Follows()) {
+    return absl::FailedPreconditionError(absl::StrCat("this is shard ", ShardText(job_->shard),
+                                                      ", which follows shard 0: ask that one"));
+  }
   const bool ends = pending_ != nullptr && pending_header_.finished();
   if (ends || phase_ == Phase::kFinishing || phase_ == Phase::kFinished) {
     return absl::FailedPreconditionError(
@@ -101,6 +105,11 @@ absl::Status Coordinator::TakeFileChanges() {
   MutexLock lock(&mu_);
   const v1::Settings& changes = history_->job_file_changes();
   if (IsEmpty(changes)) return absl::OkStatus();
+  if (Follows()) {
+    LogInfo(absl::StrCat("the job file has changed: ", SettingsText(changes),
+                         "; shard 0's decides, this one's counts for nothing"));
+    return absl::OkStatus();
+  }
   job_file_due_ = NextRecord();
   if (!history_->replica().started()) {
     LogInfo(absl::StrCat("the job file has changed before step 1: ", SettingsText(changes)));

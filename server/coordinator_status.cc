@@ -27,7 +27,8 @@ absl::string_view PhaseName(Phase phase) {
 
 std::string Coordinator::StateOf(const WorkerEntry& worker) const {
   if (worker.alive() && worker.broken) return "reconnecting";
-  for (const v1::Member& member : history_->replica().header().members()) {
+  const v1::Header& named = Follows() ? lead_header_ : history_->replica().header();
+  for (const v1::Member& member : named.members()) {
     if (member.rank() == worker.rank && member.incarnation() == worker.incarnation &&
         worker.state == WorkerEntry::State::kReady) {
       return "member";
@@ -59,6 +60,10 @@ v1::GetStatusResponse Coordinator::GetStatus() {
   v1::GetStatusResponse status;
   *status.mutable_job() = history_->state().config();
   status.set_dimension(job_->layout.dimension());
+  if (!job_->shard.alone()) {
+    status.mutable_shard()->set_index(job_->shard.index);
+    status.mutable_shard()->set_count(job_->shard.count);
+  }
   *status.mutable_point() = NewestPoint();
   status.set_phase(std::string(PhaseName(phase_)));
   if (recent_updates_.size() > 1) {

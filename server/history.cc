@@ -41,6 +41,8 @@ absl::StatusOr<std::unique_ptr<History>> History::Open(const std::shared_ptr<con
   std::unique_ptr<History> history(new History(job, std::move(options), std::move(store)));
   history->lock_ = std::move(claimed.lock);
   history->job_file_changes_ = std::move(claimed.changes);
+  GRADWIRE_ASSIGN_OR_RETURN(history->finished_at_,
+                            ReadFinished(files, history->options_.state_dir));
   GRADWIRE_ASSIGN_OR_RETURN(history->snapshots_,
                             Snapshots::Open({.files = files,
                                              .state_dir = history->options_.state_dir,
@@ -130,6 +132,15 @@ void History::NoteHash() {
 absl::Status History::SaveSnapshot() {
   return snapshots_->Save(*replica_, state_->Encode(*replica_));
 }
+
+absl::Status History::NoteFinished() {
+  GRADWIRE_RETURN_IF_ERROR(WriteFinished(options_.files, options_.state_dir, replica_->version()));
+  finished_at_ = replica_->version();
+  return absl::OkStatus();
+}
+
+// A log that was damaged at its end may begin before it.
+bool History::finished() const { return finished_at_ > 0 && finished_at_ == replica_->version(); }
 
 absl::Status History::NoteJobFile() {
   GRADWIRE_RETURN_IF_ERROR(WriteJobFile(options_.files, options_.state_dir, job_->config));

@@ -49,6 +49,10 @@ class History {
   // At the job's end, or before the server goes: a snapshot of the newest version.
   absl::Status SaveSnapshot();
   absl::Status SaveFinal() const { return snapshots_->SaveFinal(*replica_); }
+  // Of a shard after the first, whose log does not have it: that the job has ended at the replica's
+  // version; and whether that was noted.
+  absl::Status NoteFinished();
+  bool finished() const;
 
   // What the job file has changed since the state directory saw it last; and that it has seen it.
   const v1::Settings& job_file_changes() const { return job_file_changes_; }
@@ -90,6 +94,7 @@ class History {
   const HistoryOptions options_;
   std::unique_ptr<FileLock> lock_;
   v1::Settings job_file_changes_;
+  uint64_t finished_at_ = 0;  // noted; 0: not
   const std::unique_ptr<LogStore> store_;
   UpdateLog log_;
   std::unique_ptr<Snapshots> snapshots_;

@@ -26,7 +26,7 @@ void LazyNoise::BeginStep(float learning_rate) {
 void LazyNoise::AddTo(const BlockKey& key, size_t block_offset, BlockValues* mean) {
   if (!active_ || !job_->plans[key.block].noise_at_server) return;
   const RandomKey random = {
-      .seed = key.seed, .purpose = Purpose::kPerturbation, .step = key.step, .block = key.block};
+      .seed = key.seed, .purpose = Purpose::kPerturbation, .step = key.step, .block = key.number()};
   normals_.resize(mean->values.size());
   FillGaussians(random, absl::MakeSpan(normals_));
   for (size_t i = 0; i < mean->values.size(); ++i) {

@@ -31,6 +31,8 @@ ABSL_FLAG(std::string, listen, "127.0.0.1:7070", "HOST:PORT to serve on; port 0 
 ABSL_FLAG(std::string, state_dir, "",
           "Folder for the log and snapshots, from which a restarted server goes on; a temporary "
           "one, removed at the end, when empty.");
+ABSL_FLAG(std::string, shard, "0/1",
+          "INDEX/COUNT: this server has one of COUNT runs of the job's blocks; shard 0 leads.");
 ABSL_FLAG(std::string, fsync, "interval:100ms",
           "When the log is made to last over a power cut: always (before an update is published), "
           "interval:DURATION, or never.  A killed process loses nothing in any case.");
@@ -107,8 +109,9 @@ absl::Status Run(const sigset_t& signals) {
         absl::StrCat("--when_done=", absl::GetFlag(FLAGS_when_done), " is neither exit nor serve"));
   }
   GRADWIRE_RETURN_IF_ERROR(SetKernelTarget(absl::GetFlag(FLAGS_kernel)));
+  GRADWIRE_ASSIGN_OR_RETURN(const Shard shard, ParseShard(absl::GetFlag(FLAGS_shard)));
   GRADWIRE_ASSIGN_OR_RETURN(v1::JobConfig config, ReadJobFile(absl::GetFlag(FLAGS_job)));
-  GRADWIRE_ASSIGN_OR_RETURN(std::shared_ptr<const Job> job, MakeJob(std::move(config)));
+  GRADWIRE_ASSIGN_OR_RETURN(std::shared_ptr<const Job> job, MakeJob(std::move(config), shard));
   ServerOptions options;
   options.listen = absl::GetFlag(FLAGS_listen);
   options.history.state_dir = absl::GetFlag(FLAGS_state_dir);
@@ -140,6 +143,10 @@ absl::Status Run(const sigset_t& signals) {
   LogInfo(absl::StrCat("job \"", job->config.name(), "\": ", job->layout.dimension(),
                        " parameters, codec ", job->config.codec(), ", optimizer ",
                        job->config.optimizer(), ", kernels ", KernelTarget()));
+  if (!shard.alone()) {
+    LogInfo(absl::StrCat("shard ", ShardText(shard), ": blocks ", job->layout.first_block(), " to ",
+                         job->layout.first_block() + job->layout.blocks() - 1, " of the job"));
+  }
   for (const std::string& warning : JobWarnings(*job)) LogWarning(warning);
   std::printf("listening on %s\n", server->address().c_str());
   std::fflush(stdout);

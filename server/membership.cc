@@ -123,17 +123,53 @@ absl::StatusOr<WorkerEntry*> Membership::Join(absl::string_view id, uint64_t ses
   if (!returns || AliveWithRank(worker.rank) != nullptr) worker.rank = LowestFreeRank();
   worker.id = std::string(id);
   worker.incarnation += 1;
-  worker.session = session;
-  worker.session_known = true;
-  worker.restored = false;
-  worker.state = WorkerEntry::State::kLeased;
-  worker.connected = false;
-  worker.broken = false;
-  worker.last_heard = now;
-  worker.progress_age = absl::ZeroDuration();
-  worker.abstained_running = 0;
-  worker.peer = std::string(peer);
-  worker.note.clear();
+  Lease(&worker, session, peer, now);
+  ForgetOldest();
+  return &worker;
+}
+
+void Membership::Lease(WorkerEntry* worker, uint64_t session, absl::string_view peer,
+                       absl::Duration now) {
+  worker->session = session;
+  worker->session_known = true;
+  worker->restored = false;
+  worker->state = WorkerEntry::State::kLeased;
+  worker->connected = false;
+  worker->broken = false;
+  worker->last_heard = now;
+  worker->progress_age = absl::ZeroDuration();
+  worker->abstained_running = 0;
+  worker->peer = std::string(peer);
+  worker->note.clear();
+}
+
+absl::StatusOr<WorkerEntry*> Membership::Admit(absl::string_view id, uint64_t session,
+                                               uint32_t rank, uint64_t incarnation,
+                                               absl::string_view peer, absl::Duration now,
+                                               bool* replaced) {
+  *replaced = false;
+  now_ = std::max(now_, now);
+  const auto found = workers_.find(std::string(id));
+  if (found != workers_.end()) {
+    WorkerEntry& holder = found->second;
+    if (holder.incarnation > incarnation) {
+      return absl::AbortedError(absl::StrCat("worker \"", id, "\": incarnation ", incarnation,
+                                             " has been replaced by ", holder.incarnation));
+    }
+    if (holder.alive() && holder.session == session && holder.incarnation == incarnation) {
+      holder.last_heard = now;
+      return &holder;
+    }
+    *replaced = holder.alive() && holder.incarnation < incarnation;
+  } else if (alive() >= kMaxAlive) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(kMaxAlive, " workers are on this job already: the limit"));
+  }
+  WorkerEntry& worker = workers_[std::string(id)];
+  worker.id = std::string(id);
+  worker.rank = rank;
+  worker.incarnation = incarnation;
+  Lease(&worker, session, peer, now);
   ForgetOldest();
   return &worker;
 }

@@ -87,6 +87,12 @@ class Membership {
   absl::StatusOr<WorkerEntry*> Join(absl::string_view id, uint64_t session, absl::string_view peer,
                                     absl::Duration now, bool* replaced);
 
+  // In place of Join at a shard after the first: rank and incarnation are those that shard 0 gave.
+  // Aborted: a newer incarnation has joined.
+  absl::StatusOr<WorkerEntry*> Admit(absl::string_view id, uint64_t session, uint32_t rank,
+                                     uint64_t incarnation, absl::string_view peer,
+                                     absl::Duration now, bool* replaced);
+
   // The worker, if this incarnation may still speak.  NotFound: never joined.
   // Aborted: an older incarnation, or it was lost or has left.
   absl::StatusOr<WorkerEntry*> Find(absl::string_view id, uint64_t incarnation);
@@ -127,6 +133,7 @@ class Membership {
   template <typename Wanted>
   std::vector<v1::Member> MembersThat(Wanted wanted) const;
   uint32_t LowestFreeRank() const;
+  void Lease(WorkerEntry* worker, uint64_t session, absl::string_view peer, absl::Duration now);
   void ForgetOldest();
   void ForgivePause(absl::Duration now);
 

@@ -71,7 +71,7 @@ ServerState::ServerState(std::shared_ptr<const Job> job)
 absl::StatusOr<MadeUpdate> ServerState::MakeFirst(v1::Header* header) {
   GRADWIRE_RETURN_IF_ERROR(TakeSettings(header->settings()));
   *header->mutable_settings() = SettingsOf(config_);
-  header->set_next_learning_rate(learning_rate_.At(1));
+  if (!job_->shard.follows()) header->set_next_learning_rate(learning_rate_.At(1));
   NoteHeader(0, *header);
   touched_ = {};
   return MakeEmptyUpdate(0, *header);
@@ -82,7 +82,9 @@ absl::StatusOr<MadeUpdate> ServerState::Make(const Round& round, const Replica& 
   const uint64_t version = replica.version() + 1;
   if (header->has_evaluation()) learning_rate_.Observe(header->evaluation());
   GRADWIRE_RETURN_IF_ERROR(TakeSettings(header->settings()));
-  if (!header->finished()) header->set_next_learning_rate(learning_rate_.At(version + 1));
+  // A shard after the first does not say what comes next.
+  const bool says_next = !header->finished() && !job_->shard.follows();
+  if (says_next) header->set_next_learning_rate(learning_rate_.At(version + 1));
   const bool resets = reset_rule_.Decide(round, header);
   absl::StatusOr<MadeUpdate> made;
   if (header->used().empty()) {
@@ -119,7 +121,8 @@ absl::Status ServerState::Replay(const Record& record, const Replica& replica) {
   if (const absl::Status taken = TakeSettings(header.settings()); !taken.ok()) {
     return InRecord(record.version, absl::StrCat("its settings: ", taken.message()));
   }
-  const float rate = header.finished() ? 0.0f : learning_rate_.At(record.version + 1);
+  const bool says_next = !header.finished() && !job_->shard.follows();
+  const float rate = says_next ? learning_rate_.At(record.version + 1) : 0.0f;
   if (header.next_learning_rate() != rate) {
     return InRecord(record.version,
                     absl::StrCat("it opens a step at the learning rate ",

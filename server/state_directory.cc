@@ -4,7 +4,9 @@
 
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
 #include "common/replica/file.h"
 #include "common/replica/settings.h"
@@ -14,9 +16,50 @@ namespace {
 
 constexpr size_t kMaxJobBytes = size_t{16} << 20;
 
+constexpr size_t kMaxLine = 64;
+
 std::string JobPath(const std::string& state_dir) { return state_dir + "/job.textproto"; }
+std::string ShardPath(const std::string& state_dir) { return state_dir + "/shard"; }
+std::string FinishedPath(const std::string& state_dir) { return state_dir + "/finished"; }
+
+// Before the job file, without which the folder is still nobody's.
+absl::Status ClaimForShard(FileSystem* files, const std::string& state_dir, const Shard& shard) {
+  const bool used = files->Size(JobPath(state_dir)).ok();
+  if (!used && !shard.alone()) {
+    return WriteFileAtomically(ShardPath(state_dir), ShardText(shard) + "\n", files);
+  }
+  if (!used) return absl::OkStatus();
+  GRADWIRE_ASSIGN_OR_RETURN(const Shard before, ReadShard(files, state_dir));
+  if (before == shard) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "state directory \"", state_dir, "\" is of shard ", ShardText(before), ", this server is ",
+      ShardText(shard), ": start it with --shard=", ShardText(before),
+      ", or use another --state_dir; the number of shards of a job stays as it is"));
+}
 
 }  // namespace
+
+absl::StatusOr<Shard> ReadShard(FileSystem* files, const std::string& state_dir) {
+  const absl::StatusOr<std::string> text = files->Read(ShardPath(state_dir), kMaxLine);
+  if (absl::IsNotFound(text.status())) return Shard();
+  GRADWIRE_RETURN_IF_ERROR(text.status());
+  const absl::StatusOr<Shard> shard = ParseShard(absl::StripSuffix(*text, "\n"));
+  if (shard.ok()) return shard;
+  return absl::DataLossError(absl::StrCat(ShardPath(state_dir), ": ", shard.status().message()));
+}
+
+absl::Status WriteFinished(FileSystem* files, const std::string& state_dir, uint64_t version) {
+  return WriteFileAtomically(FinishedPath(state_dir), absl::StrCat(version, "\n"), files);
+}
+
+absl::StatusOr<uint64_t> ReadFinished(FileSystem* files, const std::string& state_dir) {
+  const absl::StatusOr<std::string> text = files->Read(FinishedPath(state_dir), kMaxLine);
+  if (absl::IsNotFound(text.status())) return 0;
+  GRADWIRE_RETURN_IF_ERROR(text.status());
+  uint64_t version = 0;
+  if (absl::SimpleAtoi(absl::StripSuffix(*text, "\n"), &version)) return version;
+  return absl::DataLossError(absl::StrCat(FinishedPath(state_dir), ": not a version"));
+}
 
 absl::StatusOr<ClaimedDirectory> ClaimStateDirectory(FileSystem* files,
                                                      const std::string& state_dir, const Job& job) {
@@ -29,6 +72,7 @@ absl::StatusOr<ClaimedDirectory> ClaimStateDirectory(FileSystem* files,
     return absl::UnavailableError(lock.status().message());  // the holder may be on its way out
   }
   GRADWIRE_RETURN_IF_ERROR(lock.status());
+  GRADWIRE_RETURN_IF_ERROR(ClaimForShard(files, state_dir, job.shard));
   ClaimedDirectory claimed = {.lock = *std::move(lock), .changes = {}};
   const std::string path = JobPath(state_dir);
   const absl::StatusOr<std::string> text = files->Read(path, kMaxJobBytes);

@@ -23,14 +23,15 @@
 #include "common/base/status_macros.h"
 #include "common/kernels/target.h"
 #include "common/replica/job.h"
-#include "worker/client/session.h"
+#include "worker/client/sharded_session.h"
 #include "worker/client/stop_flag.h"
 #include "worker/client/worker_state.h"
 #include "worker/models/blas.h"
 #include "worker/train/loop.h"
 #include "worker/train/watch.h"
 
-ABSL_FLAG(std::string, server, "127.0.0.1:7070", "host:port of the server.");
+ABSL_FLAG(std::string, server, "127.0.0.1:7070",
+          "host:port of the server; of all shards, in order: a:1,b:2 or host-{0..1}:7070.");
 ABSL_FLAG(std::string, worker_id, "",
           "Names this worker, also after a restart; unique in the job.  Empty: the name that is in "
           "--state_dir, else the host's.");
@@ -98,8 +99,9 @@ absl::StatusOr<WorkerOptions> OptionsFromFlags() {
   options.session.state_dir = absl::GetFlag(FLAGS_state_dir);
   options.session.state_every = absl::GetFlag(FLAGS_state_every);
   if (options.session.worker_id.empty() && !options.session.state_dir.empty()) {
-    GRADWIRE_ASSIGN_OR_RETURN(options.session.worker_id,
-                              SavedWorkerId(options.session.state_dir, options.session.files));
+    GRADWIRE_ASSIGN_OR_RETURN(
+        options.session.worker_id,
+        SavedWorkerIdOfShards(options.session.state_dir, options.session.files));
   }
   if (options.session.worker_id.empty()) options.session.worker_id = HostName();
   options.session.give_up_after = absl::GetFlag(FLAGS_give_up_after);
@@ -145,8 +147,8 @@ absl::Status RunWorker(WorkerOptions options) {
   }
   options.session.build = absl::StrCat("gradwire ", GRADWIRE_VERSION, ", kernels ", KernelTarget(),
                                        ", BLAS core ", BlasCoreName());
-  GRADWIRE_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
-                            Session::Connect(std::move(options.session)));
+  GRADWIRE_ASSIGN_OR_RETURN(const std::unique_ptr<ShardedSession> session,
+                            ShardedSession::Connect(std::move(options.session)));
   const absl::Status trained = Train(options.loop, session.get());
   // Not for what this worker is or has: another try may go better.
   if (!trained.ok() && session->stopped()) return absl::AbortedError(trained.message());

@@ -33,6 +33,11 @@ struct BlockKey {
   // For Encode only.
   uint32_t rank = kServerRank;  // whose payload: random numbers that workers must not share
   float unit = 1;  // of the values: the learning rate when they are in update units, else 1
+
+  // Where a shard has only some of the job's blocks, the number in the whole job of its block 0.
+  uint32_t first = 0;
+  // In the whole job: what random numbers are drawn for.
+  uint32_t number() const { return first + block; }
 };
 
 // What happens to the part of a gradient that a payload leaves out.

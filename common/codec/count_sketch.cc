@@ -176,7 +176,7 @@ class CountSketch final : public Codec {
   Sketch SketchOf(const BlockKey& key) const {
     const double columns =
         options_.ratio * static_cast<double>(key.size) / static_cast<double>(options_.rows);
-    return {key.seed, key.block, key.size, options_.rows,
+    return {key.seed, key.number(), key.size, options_.rows,
             std::max<size_t>(1, static_cast<size_t>(columns + 0.5))};
   }
 

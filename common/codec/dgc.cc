@@ -174,7 +174,7 @@ float GuessThreshold(const BlockKey& key, absl::Span<const float> values, double
   const std::array<uint32_t, 4> words = RandomWords({.seed = PrivateSeed(key.seed, key.rank),
                                                      .purpose = Purpose::kSample,
                                                      .step = key.step,
-                                                     .block = key.block},
+                                                     .block = key.number()},
                                                     0);
   const size_t start = static_cast<size_t>(uint64_t{words[0]} * sample.stride >> 32);
   std::vector<float> magnitudes(sample.count);

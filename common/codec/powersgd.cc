@@ -135,7 +135,7 @@ class Powersgd final : public Codec {
   }
 
   static RandomKey RandomOf(const BlockKey& key) {
-    return {.seed = key.seed, .purpose = Purpose::kBasis, .step = key.step, .block = key.block};
+    return {.seed = key.seed, .purpose = Purpose::kBasis, .step = key.step, .block = key.number()};
   }
 
   static bool IsRight(const BlockKey& key) { return key.basis[0] != kLeft; }

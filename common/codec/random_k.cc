@@ -120,7 +120,7 @@ class RandomK final : public Codec {
 
   void FillIndices(const BlockKey& key, std::vector<uint32_t>* indices) const {
     const RandomKey random = {
-        .seed = key.seed, .purpose = Purpose::kIndexSet, .step = key.step, .block = key.block};
+        .seed = key.seed, .purpose = Purpose::kIndexSet, .step = key.step, .block = key.number()};
     FillIndexSet(law_, random, key.size, IndexSetSize(ratio_, key.size), indices);
   }
 

@@ -13,7 +13,7 @@ void FillRoundingWords(const BlockKey& key, size_t first, absl::Span<uint32_t> o
   const RandomKey random = {.seed = PrivateSeed(key.seed, key.rank),
                             .purpose = Purpose::kRounding,
                             .step = key.step,
-                            .block = key.block};
+                            .block = key.number()};
   for (size_t i = 0; i < out.size(); i += 4) {
     const std::array<uint32_t, 4> words =
         RandomWords(random, static_cast<uint32_t>((first + i) / 4));

@@ -130,7 +130,7 @@ class SignMajority final : public Codec {
 
   void Mean(const BlockKey& key, const Accumulator& sum, BlockValues* mean) const override {
     const RandomKey random = {
-        .seed = key.seed, .purpose = Purpose::kTie, .step = key.step, .block = key.block};
+        .seed = key.seed, .purpose = Purpose::kTie, .step = key.step, .block = key.number()};
     mean->dense = true;
     mean->indices.clear();
     mean->values.resize(key.size);

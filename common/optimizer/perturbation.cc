@@ -75,7 +75,7 @@ constexpr PerturbationEntry kPerturbations[] = {
 };
 
 RandomKey KeyOf(const BlockKey& key, Purpose purpose) {
-  return {.seed = key.seed, .purpose = purpose, .step = key.step, .block = key.block};
+  return {.seed = key.seed, .purpose = purpose, .step = key.step, .block = key.number()};
 }
 
 }  // namespace

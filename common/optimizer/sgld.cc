@@ -32,7 +32,7 @@ class Sgld final : public DenseOptimizer {
     FillGaussians({.seed = context.key.seed,
                    .purpose = Purpose::kLangevin,
                    .step = context.key.step,
-                   .block = context.key.block},
+                   .block = context.key.number()},
                   absl::MakeSpan(noise));
     AddScaled(std::sqrt(context.learning_rate), noise.data(), parameters.data(), noise.size());
   }

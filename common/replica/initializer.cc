@@ -66,22 +66,36 @@ void FillUniform(const RandomKey& key, float bound, absl::Span<float> values) {
 
 }  // namespace
 
-void Initializer::Fill(uint64_t seed, uint64_t tensor, absl::Span<float> values) const {
+void Initializer::FillChunk(const RandomKey& key, absl::Span<float> chunk) const {
+  if (law == Law::kNormal) {
+    FillNormal(key, scale, chunk);
+  } else {
+    FillUniform(key, scale, chunk);
+  }
+}
+
+void Initializer::Fill(uint64_t seed, uint64_t tensor, absl::Span<float> values,
+                       size_t begin) const {
   if (law == Law::kConstant) {
     std::fill(values.begin(), values.end(), scale);
     return;
   }
-  for (size_t begin = 0; begin < values.size(); begin += kChunk) {
+  while (!values.empty()) {
     const RandomKey key = {.seed = seed,
                            .purpose = Purpose::kInit,
                            .step = tensor,
                            .block = static_cast<uint32_t>(begin / kChunk)};
-    const absl::Span<float> chunk = values.subspan(begin, kChunk);
-    if (law == Law::kNormal) {
-      FillNormal(key, scale, chunk);
+    const size_t skipped = begin % kChunk;  // of a chunk that is drawn from its first value on
+    const absl::Span<float> chunk = values.first(std::min(values.size(), kChunk - skipped));
+    if (skipped == 0) {
+      FillChunk(key, chunk);
     } else {
-      FillUniform(key, scale, chunk);
+      std::vector<float> whole(skipped + chunk.size());
+      FillChunk(key, absl::MakeSpan(whole));
+      std::copy_n(whole.data() + skipped, chunk.size(), chunk.data());
     }
+    begin += chunk.size();
+    values.remove_prefix(chunk.size());
   }
 }
 

@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "common/random/counter.h"
 
 namespace gradwire {
 
@@ -17,9 +18,12 @@ struct Initializer {
   Law law = Law::kConstant;
   float scale = 0;  // the constant, the standard deviation, or the bound
 
-  // Of tensor number `tensor`: a function of (seed, tensor, place in the tensor), the
-  // same bits on every machine.
-  void Fill(uint64_t seed, uint64_t tensor, absl::Span<float> values) const;
+  // Of tensor number `tensor`, the values from its value `begin` on: a function of (seed, tensor,
+  // place in the tensor), the same bits on every machine.
+  void Fill(uint64_t seed, uint64_t tensor, absl::Span<float> values, size_t begin = 0) const;
+
+ private:
+  void FillChunk(const RandomKey& key, absl::Span<float> chunk) const;
 };
 
 // fan_in is the product of shape[1..], fan_out shape[0] times the product of shape[2..];

@@ -14,6 +14,7 @@
 #include "common/optimizer/registry.h"
 #include "common/replica/canonical_spec.h"
 #include "common/replica/job_check.h"
+#include "common/replica/job_shard.h"
 
 namespace gradwire {
 namespace {
@@ -149,6 +150,9 @@ absl::Status MakePlans(Job* job) {
   GRADWIRE_ASSIGN_OR_RETURN(job->plans, PlanBlocks(job->codecs, options, job->layout));
   job->keeps_mean = std::any_of(job->plans.begin(), job->plans.end(),
                                 [](const BlockPlan& plan) { return plan.keeps_mean(); });
+  job->remembers = std::any_of(job->plans.begin(), job->plans.end(), [](const BlockPlan& plan) {
+    return plan.feedback != Feedback::kNone || plan.traits.momentum;
+  });
   return CheckFitsConsistency(*job);
 }
 
@@ -168,7 +172,8 @@ BlockKey Job::Key(uint64_t step, size_t block) const {
           .step = step,
           .block = static_cast<uint32_t>(block),
           .size = layout.block_size(block),
-          .columns = layout.block(block).columns};
+          .columns = layout.block(block).columns,
+          .first = static_cast<uint32_t>(layout.first_block())};
 }
 
 const Codec& Job::CodecOf(size_t block, bool flush) const {
@@ -176,7 +181,7 @@ const Codec& Job::CodecOf(size_t block, bool flush) const {
   return flush && plan.feedback == Feedback::kClassic ? *dense : *plan.codec;
 }
 
-absl::StatusOr<std::shared_ptr<const Job>> MakeJob(v1::JobConfig config) {
+absl::StatusOr<std::shared_ptr<const Job>> MakeJob(v1::JobConfig config, Shard shard) {
   FillJobDefaults(&config);
   GRADWIRE_RETURN_IF_ERROR(CheckJob(config));
   auto job = std::make_shared<Job>();
@@ -185,6 +190,7 @@ absl::StatusOr<std::shared_ptr<const Job>> MakeJob(v1::JobConfig config) {
   GRADWIRE_RETURN_IF_ERROR(MakeParts(job.get()));
   GRADWIRE_RETURN_IF_ERROR(MakePlans(job.get()));
   job->schema_hash = SchemaHash(*job);
+  if (shard.count > 1) GRADWIRE_RETURN_IF_ERROR(CutToShard(shard, job.get()));
   return std::shared_ptr<const Job>(std::move(job));
 }
 

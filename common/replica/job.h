@@ -17,6 +17,7 @@
 #include "common/optimizer/schedule.h"
 #include "common/replica/block_plan.h"
 #include "common/replica/layout.h"
+#include "common/replica/shard.h"
 #include "gradwire/v1/job.pb.h"
 
 namespace gradwire {
@@ -27,6 +28,7 @@ inline constexpr uint32_t kApplyRevision = 1;
 // Immutable; shared by everything that works on the job.
 struct Job {
   v1::JobConfig config;  // defaults filled in
+  Shard shard;           // of which layout and plans are; the rest is the whole job's
   Layout layout;
   CodecChoice codecs;
   std::vector<BlockPlan> plans;  // one a block
@@ -37,6 +39,7 @@ struct Job {
   ErrorFeedback feedback;
   ResidualReset reset;
   Clip clip;
+  bool remembers = false;    // workers keep something between steps: a residual or a momentum
   bool keeps_mean = false;   // the last of state_vectors() is EF21's mean
   uint64_t schema_hash = 0;  // of tensors, codecs, feedback, optimizer, seed and kApplyRevision
 
@@ -54,8 +57,9 @@ struct Job {
 // What a user should know before the job starts; each names the remedy.
 std::vector<std::string> JobWarnings(const Job& job);
 
-// InvalidArgument names the field, the value and what is allowed.
-absl::StatusOr<std::shared_ptr<const Job>> MakeJob(v1::JobConfig config);
+// InvalidArgument names the field, the value and what is allowed.  Of a shard: with its blocks
+// only; what needs more than them is refused, by name and with the remedy.
+absl::StatusOr<std::shared_ptr<const Job>> MakeJob(v1::JobConfig config, Shard shard = {});
 
 // The factors on the learning rate.  InvalidArgument names which is wrong, and what is allowed.
 absl::StatusOr<std::vector<std::unique_ptr<Schedule>>> MakeSchedules(const v1::JobConfig& config);

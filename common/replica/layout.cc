@@ -119,22 +119,53 @@ void Layout::Cut(absl::Span<const Segment> segments) {
   }
 }
 
+void Layout::Keep(size_t first_block, size_t end_block) {
+  const size_t begin = blocks_[first_block].offset;
+  const size_t end = blocks_[end_block - 1].offset + blocks_[end_block - 1].size;
+  std::vector<TensorSpec> kept;
+  for (size_t t = 0; t < tensors_.size(); ++t) {
+    TensorSpec& tensor = tensors_[t];
+    const size_t from = std::max(tensor.offset, begin);
+    const size_t to = std::min(tensor.offset + tensor.size, end);
+    if (from >= to) continue;
+    if (kept.empty()) first_tensor_ += t;
+    if (to - from < tensor.size) {
+      if (tensor.whole_shape.empty()) tensor.whole_shape = tensor.shape;
+      tensor.shape = {to - from};
+      tensor.begin += from - tensor.offset;
+      tensor.size = to - from;
+    }
+    tensor.offset = from - begin;
+    kept.push_back(std::move(tensor));
+  }
+  tensors_ = std::move(kept);
+  blocks_.resize(end_block);
+  blocks_.erase(blocks_.begin(), blocks_.begin() + static_cast<ptrdiff_t>(first_block));
+  for (Block& block : blocks_) block.offset -= begin;
+  first_block_ += first_block;
+  first_coordinate_ += begin;
+  dimension_ = end - begin;
+}
+
 std::string Layout::CoordinateName(size_t coordinate) const {
   const auto after = std::upper_bound(
       tensors_.begin(), tensors_.end(), coordinate,
       [](size_t place, const TensorSpec& tensor) { return place < tensor.offset; });
   const TensorSpec& tensor = *std::prev(after);
-  return absl::StrCat(tensor.name, "[", coordinate - tensor.offset, "]");
+  return absl::StrCat(tensor.name, "[", tensor.begin + coordinate - tensor.offset, "]");
 }
 
 void Layout::Initialize(uint64_t seed, absl::Span<float> parameters) const {
   SetFloatEnvironment();
   for (size_t i = 0; i < tensors_.size(); ++i) {
     const TensorSpec& tensor = tensors_[i];
-    const auto initializer = MakeInitializer(tensor.init, tensor.shape);
+    const bool whole = tensor.whole_shape.empty();
+    const auto initializer =
+        MakeInitializer(tensor.init, whole ? tensor.shape : tensor.whole_shape);
     // FromModel has checked the text.
     if (initializer.ok()) {
-      initializer->Fill(seed, i, parameters.subspan(tensor.offset, tensor.size));
+      initializer->Fill(seed, first_tensor_ + i, parameters.subspan(tensor.offset, tensor.size),
+                        tensor.begin);
     }
   }
 }

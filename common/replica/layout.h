@@ -24,6 +24,10 @@ struct TensorSpec {
   std::string init;   // see job.proto; checked
   size_t offset = 0;  // of its first value in the parameters
   size_t size = 0;
+
+  // Of a tensor that a shard has only a part of, as one row of `size` values: the whole one's.
+  size_t begin = 0;                        // of the part in the tensor
+  std::vector<uint64_t> whole_shape = {};  // empty: this is the whole
 };
 
 // A range of consecutive coordinates that is encoded by itself.
@@ -59,6 +63,13 @@ class Layout {
   // Cuts anew.  Segments follow each other and hold all tensors.
   void Cut(absl::Span<const Segment> segments);
 
+  // Leaves these blocks only: a shard's.  The parameters are then those of the blocks, and both are
+  // counted from 0 again.
+  void Keep(size_t first_block, size_t end_block);
+  // In the whole model, of block 0 and of coordinate 0.
+  size_t first_block() const { return first_block_; }
+  size_t first_coordinate() const { return first_coordinate_; }
+
   // "layer1.weight[12]": for messages about a coordinate.
   std::string CoordinateName(size_t coordinate) const;
 
@@ -69,6 +80,9 @@ class Layout {
   std::vector<TensorSpec> tensors_;
   std::vector<Block> blocks_;
   size_t dimension_ = 0;
+  size_t first_block_ = 0;
+  size_t first_coordinate_ = 0;
+  size_t first_tensor_ = 0;  // in the whole model, of tensors_[0]
 };
 
 }  // namespace gradwire

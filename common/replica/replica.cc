@@ -101,10 +101,14 @@ void AddToMean(absl::Span<float> mean, BlockValues* update) {
 
 }  // namespace
 
-Replica::Replica(std::shared_ptr<const Job> job) : job_(std::move(job)) {
+Replica::Replica(std::shared_ptr<const Job> job, absl::Span<float> home)
+    : job_(std::move(job)), parameters_(home) {
   const size_t dimension = job_->layout.dimension();
-  parameters_.resize(dimension);
-  job_->layout.Initialize(job_->config.seed(), absl::MakeSpan(parameters_));
+  if (home.empty()) {
+    own_.resize(dimension);
+    parameters_ = absl::MakeSpan(own_);
+  }
+  job_->layout.Initialize(job_->config.seed(), parameters_);
   for (const StateVector& vector : job_->state_vectors()) {
     state_.emplace_back(dimension, vector.initial);
   }
@@ -121,9 +125,9 @@ BlockKey Replica::KeyAt(uint64_t step, size_t block) const {
   return key;
 }
 
-absl::Span<float> Replica::BlockOf(std::vector<float>* values, size_t block) const {
+absl::Span<float> Replica::BlockOf(absl::Span<float> values, size_t block) const {
   const Block& range = job_->layout.block(block);
-  return absl::MakeSpan(*values).subspan(range.offset, range.size);
+  return values.subspan(range.offset, range.size);
 }
 
 absl::Status Replica::Apply(const Record& record, const BlockDone& block_done) {
@@ -263,13 +267,13 @@ void Replica::ApplyBlock(const StepContext& context, const BlockView& block,
     job_->CodecOf(b, header.flushed()).LoadUpdate(KeyAt(step, b), block.payload, values);
   }
   if (header.has_answer()) Scale(header.answer().weight(), values);
-  if (plan.keeps_mean()) AddToMean(BlockOf(&state_.back(), b), values);
+  if (plan.keeps_mean()) AddToMean(BlockOf(absl::MakeSpan(state_.back()), b), values);
   const size_t vectors = state_.size() - (job_->keeps_mean ? 1 : 0);
   std::vector<absl::Span<float>> state(vectors);
-  for (size_t i = 0; i < vectors; ++i) state[i] = BlockOf(&state_[i], b);
+  for (size_t i = 0; i < vectors; ++i) state[i] = BlockOf(absl::MakeSpan(state_[i]), b);
   StepContext here = context;
   here.units = plan.units;
-  job_->optimizer->Apply(here, *values, BlockOf(&parameters_, b), state);
+  job_->optimizer->Apply(here, *values, BlockOf(parameters_, b), state);
   if (plan.basis_size == 0 || header.flushed()) return;
   std::vector<float> next(plan.basis_size);
   plan.codec->NextBasis(context.key, block.payload, absl::MakeSpan(next));
@@ -279,7 +283,7 @@ void Replica::ApplyBlock(const StepContext& context, const BlockView& block,
 // The perturbation on_demand; the server has chosen the scale.
 void Replica::Perturb(uint64_t step, float scale) {
   for (size_t b = 0; b < job_->layout.blocks(); ++b) {
-    AddNormals(job_->Key(step, b), Purpose::kOnDemand, scale, BlockOf(&parameters_, b));
+    AddNormals(job_->Key(step, b), Purpose::kOnDemand, scale, BlockOf(parameters_, b));
   }
 }
 
@@ -321,7 +325,12 @@ absl::Status Replica::Load(Contents contents) {
   applied_ = contents.applied;
   reset_id_ = contents.reset_id;
   header_ = std::move(contents.header);
-  parameters_ = std::move(contents.parameters);
+  if (own_.empty()) {
+    std::copy(contents.parameters.begin(), contents.parameters.end(), parameters_.begin());
+  } else {
+    own_ = std::move(contents.parameters);
+    parameters_ = absl::MakeSpan(own_);
+  }
   state_ = std::move(contents.state);
   scalars_ = std::move(contents.scalars);
   bases_ = std::move(contents.bases);

@@ -24,8 +24,13 @@ class Replica {
  public:
   using BlockDone = std::function<void(size_t block)>;
 
-  // At version 0 before its record: parameters from the seed, state zero.
-  explicit Replica(std::shared_ptr<const Job> job);
+  // At version 0 before its record: parameters from the seed, state zero.  The parameters are kept
+  // in `home`, which has the layout's dimension() values and outlives the replica, unless it is
+  // empty.
+  explicit Replica(std::shared_ptr<const Job> job, absl::Span<float> home = {});
+  Replica(Replica&&) = default;
+  Replica(const Replica&) = delete;
+  Replica& operator=(const Replica&) = delete;
 
   // True once record 0 has been applied, or a snapshot was loaded.
   bool started() const { return started_; }
@@ -88,7 +93,7 @@ class Replica {
   absl::Status CheckPayloads(uint64_t version, const Update& update) const;
   absl::Status CheckBlock(uint64_t step, const BlockView& block, bool flushed,
                           BlockValues* scratch) const;
-  absl::Span<float> BlockOf(std::vector<float>* values, size_t block) const;
+  absl::Span<float> BlockOf(absl::Span<float> values, size_t block) const;
   void ApplyBlocks(uint64_t version, const Update& update, const BlockDone& block_done);
   void ApplyBlock(const StepContext& context, const BlockView& block, const v1::Header& header,
                   BlockValues* values);
@@ -102,7 +107,8 @@ class Replica {
   ChainHash chain_hash_ = {};
   uint64_t reset_id_ = 0;
   v1::Header header_;
-  std::vector<float> parameters_;
+  std::vector<float> own_;  // parameters, without a home for them
+  absl::Span<float> parameters_;
   std::vector<std::vector<float>> state_;
   std::vector<double> scalars_;
   std::vector<float> bases_;

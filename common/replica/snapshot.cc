@@ -38,6 +38,7 @@ std::string HeaderOf(const Job& job, const SnapshotPoint& point,
       {kSchemaHashKey, absl::StrCat(absl::Hex(job.schema_hash, absl::kZeroPad16))},
       {kHeaderKey, absl::BytesToHexString(point.header.SerializeAsString())},
       {kJobKey, JobJson(job.config)}};
+  if (!job.shard.alone()) header[kMetadataKey][kShardKey] = ShardText(job.shard);
   for (const SnapshotTensor& tensor : tensors) {
     header[tensor.name] = {{"dtype", tensor.dtype},
                            {"shape", tensor.shape},

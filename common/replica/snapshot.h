@@ -12,7 +12,8 @@
 // Metadata: gradwire.version, .applied, .reset_id, .apply_revision (decimal),
 // gradwire.chain_hash (32 hexadecimal digits), gradwire.schema_hash (16), gradwire.header (the
 // version's serialised Header, in hexadecimal; the first snapshots did not have it), gradwire.job
-// (the JobConfig as JSON).  Tensors: the layout's by name, in its order; with state
+// (the JobConfig as JSON), gradwire.shard ("1/2": of a shard only, which has parts of tensors as
+// rows of their own length).  Tensors: the layout's by name, in its order; with state
 // then "optimizer.STATE/NAME" and "feedback.mean/NAME", state by state, and, where there are
 // any, "optimizer.scalars" (F64) and "codec.bases" (F32).
 #pragma once
@@ -55,7 +56,13 @@ inline constexpr size_t kSnapshotPrefixBytes = 8;  // header_size
 // InvalidArgument, or DataLoss, as DecodeSnapshot.
 absl::StatusOr<size_t> SnapshotHeadBytes(absl::string_view prefix);
 // Of a whole file, or of its head alone: all checks of DecodeSnapshot but those of the values.
-absl::StatusOr<SnapshotHead> DecodeSnapshotHead(const Job& job, absl::string_view bytes);
+absl::StatusOr<SnapshotHead> DecodeSnapshotHead(const Job& job, absl::string_view bytes,
+                                                bool with_state = true);
+
+// One file of the files without state of all shards, in order: that of a job on one server, but
+// for the chain hash and the header, which are shard 0's.  InvalidArgument or DataLoss: not the
+// shards of one job at one version; names the first that is wrong.
+absl::StatusOr<std::string> JoinSnapshots(absl::Span<const std::string> parts);
 
 // The longest file of a job: its values, and room for the header.
 size_t MaxSnapshotBytes(const Job& job);

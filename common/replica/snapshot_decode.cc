@@ -79,6 +79,17 @@ absl::StatusOr<v1::Header> ReadVersionHeader(const Json& header) {
   return result;
 }
 
+absl::Status CheckShard(const Job& job, const Json& header) {
+  Shard shard;
+  if (header[kMetadataKey].contains(kShardKey)) {
+    GRADWIRE_ASSIGN_OR_RETURN(const std::string text, MetadataText(header, kShardKey));
+    GRADWIRE_ASSIGN_OR_RETURN(shard, ParseShard(text));
+  }
+  if (shard == job.shard) return absl::OkStatus();
+  return Wrong(
+      absl::StrCat("it is of shard ", ShardText(shard), ", wanted is ", ShardText(job.shard)));
+}
+
 // Is it of this job and of bits that this build makes?
 absl::Status CheckOrigin(const Job& job, const Json& header) {
   GRADWIRE_ASSIGN_OR_RETURN(const uint64_t revision, MetadataNumber(header, kRevisionKey));
@@ -92,7 +103,8 @@ absl::Status CheckOrigin(const Job& job, const Json& header) {
     return Wrong(absl::StrCat("schema hash ", absl::CHexEscape(schema), " is not the job's, ", want,
                               ": other tensors, codec, optimizer or seed"));
   }
-  return MetadataText(header, kJobKey).status();
+  GRADWIRE_RETURN_IF_ERROR(MetadataText(header, kJobKey).status());
+  return CheckShard(job, header);
 }
 
 absl::Status CheckTensor(const SnapshotTensor& want, const Json& header) {
@@ -170,6 +182,13 @@ absl::Status ReadData(const Job& job, absl::Span<const SnapshotTensor> tensors,
   return absl::OkStatus();
 }
 
+absl::StatusOr<v1::JobConfig> JobOfSnapshot(absl::string_view bytes) {
+  GRADWIRE_ASSIGN_OR_RETURN(const size_t head_bytes, SnapshotHeadBytes(bytes));
+  GRADWIRE_ASSIGN_OR_RETURN(const Json header, ReadHeader(bytes, head_bytes));
+  GRADWIRE_ASSIGN_OR_RETURN(const std::string job, MetadataText(header, kJobKey));
+  return ParseJobJson(job);
+}
+
 }  // namespace
 
 absl::StatusOr<size_t> SnapshotHeadBytes(absl::string_view prefix) {
@@ -179,7 +198,8 @@ absl::StatusOr<size_t> SnapshotHeadBytes(absl::string_view prefix) {
   return Wrong(absl::StrCat("header of ", size, " bytes, the limit is ", kMaxHeaderBytes));
 }
 
-absl::StatusOr<SnapshotHead> DecodeSnapshotHead(const Job& job, absl::string_view bytes) {
+absl::StatusOr<SnapshotHead> DecodeSnapshotHead(const Job& job, absl::string_view bytes,
+                                                bool with_state) {
   SnapshotHead head;
   GRADWIRE_ASSIGN_OR_RETURN(head.bytes, SnapshotHeadBytes(bytes));
   GRADWIRE_ASSIGN_OR_RETURN(const Json header, ReadHeader(bytes, head.bytes));
@@ -195,7 +215,7 @@ absl::StatusOr<SnapshotHead> DecodeSnapshotHead(const Job& job, absl::string_vie
   if (point.applied > point.version) {
     return Wrong(absl::StrCat(point.applied, " updates applied at version ", point.version));
   }
-  GRADWIRE_RETURN_IF_ERROR(CheckTensors(SnapshotTensors(job, /*with_state=*/true), header));
+  GRADWIRE_RETURN_IF_ERROR(CheckTensors(SnapshotTensors(job, with_state), header));
   return head;
 }
 
@@ -210,6 +230,40 @@ absl::StatusOr<Replica::Contents> DecodeSnapshot(const Job& job, absl::string_vi
   GRADWIRE_RETURN_IF_ERROR(ReadData(job, SnapshotTensors(job, /*with_state=*/true),
                                     bytes.substr(head.bytes), &contents));
   return contents;
+}
+
+absl::StatusOr<std::string> JoinSnapshots(absl::Span<const std::string> parts) {
+  std::string joined;
+  SnapshotPoint first;
+  v1::JobConfig config;
+  for (uint32_t k = 0; k < parts.size(); ++k) {
+    const auto in_part = [k](const absl::Status& status) {
+      return absl::Status(status.code(), absl::StrCat("shard ", k, ": ", status.message()));
+    };
+    if (k == 0) {
+      absl::StatusOr<v1::JobConfig> job = JobOfSnapshot(parts[0]);
+      if (!job.ok()) return in_part(job.status());
+      config = *std::move(job);
+    }
+    const auto count = static_cast<uint32_t>(parts.size());
+    GRADWIRE_ASSIGN_OR_RETURN(const std::shared_ptr<const Job> job, MakeJob(config, {k, count}));
+    const absl::StatusOr<SnapshotHead> head = DecodeSnapshotHead(*job, parts[k], false);
+    if (!head.ok()) return in_part(head.status());
+    if (k == 0) {
+      first = head->point;
+      GRADWIRE_ASSIGN_OR_RETURN(const std::shared_ptr<const Job> whole, MakeJob(config));
+      joined = EncodeSnapshotHead(*whole, first, /*with_state=*/false);
+      joined.reserve(joined.size() + whole->layout.dimension() * sizeof(float));
+    }
+    const size_t values = parts[k].size() - head->bytes;
+    if (head->point.version != first.version || values != job->layout.dimension() * sizeof(float)) {
+      return in_part(Wrong(absl::StrCat("of version ", head->point.version, " with ", values,
+                                        " bytes of values, wanted are version ", first.version,
+                                        " and ", job->layout.dimension() * sizeof(float))));
+    }
+    joined.append(parts[k], head->bytes, values);
+  }
+  return joined;
 }
 
 }  // namespace gradwire

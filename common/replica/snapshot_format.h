@@ -20,6 +20,7 @@ inline constexpr char kChainHashKey[] = "gradwire.chain_hash";
 inline constexpr char kSchemaHashKey[] = "gradwire.schema_hash";
 inline constexpr char kHeaderKey[] = "gradwire.header";
 inline constexpr char kJobKey[] = "gradwire.job";
+inline constexpr char kShardKey[] = "gradwire.shard";
 
 // A tensor of the file, in file order; offsets count from the beginning of the data.
 struct SnapshotTensor {

@@ -16,7 +16,7 @@
 namespace gradwire {
 
 struct StatusOptions {
-  std::string server;
+  std::string server;  // or several, as of ParseAddresses; so of ExportOptions
   absl::Duration timeout;
 };
 // Prints a table of the job and its workers on stdout.
@@ -27,11 +27,13 @@ struct ExportOptions {
   std::string out;  // a safetensors file; written whole or not at all
   absl::Duration timeout;
 };
-// Fetches the newest snapshot's parameters.
+// Fetches the newest snapshot's parameters; of several shards, those at one version.
 absl::Status ExportModel(const ExportOptions& options);
+// The same of files: the shards' final.safetensors, in order.
+absl::Status JoinSnapshotFiles(const std::vector<std::string>& paths, const std::string& out);
 
 struct SetOptions {
-  std::string server;
+  std::string server;                    // of several shards, the first is asked
   std::vector<std::string> assignments;  // NAME=VALUE, by the names of the job file
   absl::Duration timeout;
 };

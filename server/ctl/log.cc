@@ -14,6 +14,7 @@
 #include "gradwire/v1/gradient.pb.h"
 #include "server/ctl/commands.h"
 #include "server/ctl/log_reader.h"
+#include "server/state_directory.h"
 
 namespace gradwire {
 namespace {
@@ -133,7 +134,8 @@ absl::StatusOr<std::shared_ptr<const Job>> ReadStateJob(const std::string& state
                      config.status().message(), "): name one with --state_dir=DIR"));
   }
   GRADWIRE_RETURN_IF_ERROR(config.status());
-  return MakeJob(*config);
+  GRADWIRE_ASSIGN_OR_RETURN(const Shard shard, ReadShard(PosixFileSystem(), state_dir));
+  return MakeJob(*config, shard);
 }
 
 absl::Status ShowLog(const LogOptions& options) {

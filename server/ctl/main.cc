@@ -11,9 +11,10 @@
 #include "common/base/log.h"
 #include "server/ctl/commands.h"
 
-ABSL_FLAG(std::string, server, "127.0.0.1:7070", "HOST:PORT of the server.");
+ABSL_FLAG(std::string, server, "127.0.0.1:7070",
+          "HOST:PORT of the server; of all shards, in order: a:1,b:2 or host-{0..1}:7070.");
 ABSL_FLAG(absl::Duration, timeout, absl::Seconds(10), "Longest wait for the server's answer.");
-ABSL_FLAG(std::string, out, "model.safetensors", "export: the file to write.");
+ABSL_FLAG(std::string, out, "model.safetensors", "export, snapshot join: the file to write.");
 ABSL_FLAG(std::string, state_dir, "", "log: the server's state directory.");
 ABSL_FLAG(uint64_t, from, 0, "log show: the first version.");
 ABSL_FLAG(uint64_t, to, UINT64_MAX, "log show: the last version.");
@@ -51,6 +52,7 @@ constexpr char kUsage[] =
     "  log show          a line for every record              (--state_dir, --from, --to)\n"
     "  log verify        checks and replays everything        (--state_dir)\n"
     "  snapshot inspect  metadata and tensors of FILE\n"
+    "  snapshot join     one file of all shards' final.safetensors: join FILE0 FILE1 ...  (--out)\n"
     "  list              what there is to choose: list codecs | optimizers | schedules | "
     "perturbations\n"
     "  job               prints a job file                    (--model, --codec, --optimizer, "
@@ -91,6 +93,9 @@ absl::Status PrintJobOfFlags() {
 // Commands of two words.
 absl::Status RunOnFiles(const std::string& command, const std::vector<std::string>& operands) {
   if (command == "snapshot inspect" && operands.size() == 1) return InspectSnapshot(operands[0]);
+  if (command == "snapshot join" && !operands.empty()) {
+    return JoinSnapshotFiles(operands, absl::GetFlag(FLAGS_out));
+  }
   const std::string state_dir = absl::GetFlag(FLAGS_state_dir);
   if (operands.empty() && (command == "log show" || command == "log verify")) {
     if (state_dir.empty()) return absl::InvalidArgumentError("log needs --state_dir=DIR");

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/address_list.h"
 #include "common/base/status_macros.h"
 #include "common/replica/settings.h"
 #include "common/rpc/channel.h"
@@ -20,7 +21,9 @@ absl::Status SetJob(const SetOptions& options) {
   }
   v1::SetRequest request;
   GRADWIRE_ASSIGN_OR_RETURN(*request.mutable_settings(), ParseSettings(options.assignments));
-  const auto stub = v1::Admin::NewStub(NewClientChannel(options.server));
+  GRADWIRE_ASSIGN_OR_RETURN(const std::vector<std::string> servers, ParseAddresses(options.server));
+  const std::string& server = servers.front();
+  const auto stub = v1::Admin::NewStub(NewClientChannel(server));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() +
                        absl::ToChronoMilliseconds(options.timeout));
@@ -28,7 +31,7 @@ absl::Status SetJob(const SetOptions& options) {
   const grpc::Status answer = stub->Set(&context, request, &response);
   if (!answer.ok()) {
     return absl::Status(FromGrpc(answer).code(),
-                        absl::StrCat("server ", options.server, ": ", answer.error_message()));
+                        absl::StrCat("server ", server, ": ", answer.error_message()));
   }
   const std::string what = SettingsText(request.settings());
   const auto version = static_cast<unsigned long long>(response.version());

@@ -9,6 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "common/base/address_list.h"
+#include "common/base/status_macros.h"
 #include "common/rpc/channel.h"
 #include "gradwire/v1/admin.grpc.pb.h"
 #include "server/ctl/commands.h"
@@ -31,15 +33,20 @@ std::string Histogram(absl::string_view name, const Counts& counts) {
   return absl::StrFormat("%-10s %s payloads\n", name, absl::StrJoin(bars, ", "));
 }
 
+std::string ShardName(const v1::GetStatusResponse& status) {
+  if (!status.has_shard()) return "";
+  return absl::StrFormat(", shard %d/%d", status.shard().index(), status.shard().count());
+}
+
 std::string JobTable(const v1::GetStatusResponse& status) {
   std::string out = absl::StrFormat(
-      "job        %s (%s)\n"
+      "job        %s%s (%s)\n"
       "version    %d of %d, %.1f steps/s\n"
       "model      %d parameters, codec %s, optimizer %s\n"
       "loss       %.4f\n",
-      status.job().name(), status.phase(), status.point().version(), status.job().steps(),
-      status.steps_per_second(), status.dimension(), status.job().codec(), status.job().optimizer(),
-      status.loss());
+      status.job().name(), ShardName(status), status.phase(), status.point().version(),
+      status.job().steps(), status.steps_per_second(), status.dimension(), status.job().codec(),
+      status.job().optimizer(), status.loss());
   for (const v1::Metric& metric : status.evaluation().metrics()) {
     absl::StrAppendFormat(&out, "%-10s %.4f at version %d\n", metric.name(), metric.value(),
                           status.evaluation().version());
@@ -67,21 +74,32 @@ std::string WorkerTable(const v1::GetStatusResponse& status) {
   return out;
 }
 
-}  // namespace
-
-absl::Status PrintStatus(const StatusOptions& options) {
-  const auto stub = v1::Admin::NewStub(NewClientChannel(options.server));
+absl::Status PrintStatusOf(const std::string& server, absl::Duration timeout) {
+  const auto stub = v1::Admin::NewStub(NewClientChannel(server));
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() +
-                       absl::ToChronoMilliseconds(options.timeout));
+  context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
   v1::GetStatusResponse status;
   const grpc::Status answer = stub->GetStatus(&context, v1::GetStatusRequest(), &status);
   if (!answer.ok()) {
     return absl::Status(FromGrpc(answer).code(),
-                        absl::StrCat("server ", options.server, ": ", answer.error_message()));
+                        absl::StrCat("server ", server, ": ", answer.error_message()));
   }
   std::fputs((JobTable(status) + WorkerTable(status)).c_str(), stdout);
   return absl::OkStatus();
+}
+
+}  // namespace
+
+// What one shard does not answer hides nothing of the others.
+absl::Status PrintStatus(const StatusOptions& options) {
+  GRADWIRE_ASSIGN_OR_RETURN(const std::vector<std::string> servers, ParseAddresses(options.server));
+  absl::Status first;
+  for (size_t k = 0; k < servers.size(); ++k) {
+    if (k > 0) std::fputs("\n", stdout);
+    const absl::Status status = PrintStatusOf(servers[k], options.timeout);
+    if (first.ok()) first = status;
+  }
+  return first;
 }
 
 }  // namespace gradwire

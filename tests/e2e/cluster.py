@@ -133,13 +133,16 @@ def read_text(path):
 
 
 class Cluster:
-    """One job's server and workers, in a folder of its own:  with Cluster(job) as cluster: ..."""
+    """One job's server, or one for each shard, and workers, in a folder of its own:
+    with Cluster(job) as cluster: ..."""
 
-    def __init__(self, job, server_flags=(), job_name="job.textproto"):
+    def __init__(self, job, server_flags=(), job_name="job.textproto", shards=1):
         self.folder = tempfile.mkdtemp(prefix="gradwire-e2e-")
         self.job_path = self.path(job_name)
         self.workers = {}
-        self.server = None
+        self.server = None  # of the first shard
+        self.followers = []  # of the others, in order
+        self.shards = shards
         self.address = None
         self.server_flags = server_flags
         with open(self.job_path, "w", encoding="utf-8") as file:
@@ -159,34 +162,50 @@ class Cluster:
         return os.path.join(self.folder, name)
 
     def processes(self):
-        return ([self.server] if self.server else []) + list(self.workers.values())
+        return self.servers() + list(self.workers.values())
+
+    def servers(self):
+        return [server for server in [self.server, *self.followers] if server]
 
     def start_server(self, *flags):
-        """Without waiting; see wait_for_address."""
-        os.makedirs(self.path("state"), exist_ok=True)
-        self.server = Process(
+        """All shards' servers, without waiting; see wait_for_address.  That of the first one."""
+        self.server = self._start_shard("server", "state", "summary.json", 0, flags)
+        self.followers = [
+            self._start_shard(f"server-{k}", f"state-{k}", f"summary-{k}.json", k, flags)
+            for k in range(1, self.shards)
+        ]
+        return self.server
+
+    def _start_shard(self, label, state, summary, shard, flags):
+        os.makedirs(self.path(state), exist_ok=True)
+        return Process(
             self.folder,
-            "server",
+            label,
             "gradwire-server",
             [
                 f"--job={self.job_path}",
                 "--listen=127.0.0.1:0",
-                f"--state_dir={self.path('state')}",
-                f"--summary={self.path('summary.json')}",
+                f"--state_dir={self.path(state)}",
+                f"--summary={self.path(summary)}",
+                *([f"--shard={shard}/{self.shards}"] if self.shards > 1 else []),
                 *self.server_flags,
                 *flags,
             ],
         )
-        return self.server
 
     def wait_for_address(self):
-        def address():
-            match = re.search(r"^listening on (\S+)$", self.server.out, re.M)
-            if match is None and not self.server.running():
-                raise AssertionError(f"the server ended\n{self.server.tail()}")
+        """Of all shards, in order."""
+
+        def address(server):
+            match = re.search(r"^listening on (\S+)$", server.out, re.M)
+            if match is None and not server.running():
+                raise AssertionError(f"{server.label} ended\n{server.tail()}")
             return match and match.group(1)
 
-        self.address = wait_until(address, "the server to listen")
+        self.address = ",".join(
+            wait_until(lambda: address(server), "the server to listen")
+            for server in self.servers()
+        )
         return self.address
 
     def start_worker(self, name, *flags):

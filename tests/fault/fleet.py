@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One server and its workers as real processes that may die and are started again with the same
-arguments, each life with logs of its own."""
+"""One server, or one for each shard, and workers as real processes that may die and are started
+again with the same arguments, each life with logs of its own."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
 from cluster import PATIENCE, Process, read_text, wait_until  # noqa: E402
-from plans import SERVER, names_of  # noqa: E402
+from plans import SERVER, names_of, servers_of  # noqa: E402
 
 TAIL_BYTES = 400  # of a metrics file: more than its longest line
 
@@ -32,16 +32,33 @@ def free_port():
                 pass
 
 
+def free_ports(number):
+    ports = set()
+    while len(ports) < number:
+        ports.add(free_port())
+    return sorted(ports)
+
+
 class Fleet:
     """with Fleet(folder, job, data, workers) as fleet: ...  All that it started has ended after."""
 
     def __init__(
-        self, folder, job, data, workers, worker_flags=(), server_flags=(), state_dir=None
+        self,
+        folder,
+        job,
+        data,
+        workers,
+        worker_flags=(),
+        server_flags=(),
+        state_dir=None,
+        shards=1,
     ):
         os.makedirs(folder)
         self.folder = folder
-        self.state_dir = state_dir or self.path("state")
-        self.port = free_port()
+        self.state_dir = state_dir or self.path("state")  # of the first shard
+        self.servers = servers_of(shards)
+        self.ports = free_ports(shards)
+        self.port = self.ports[0]
         self.names = names_of(workers)
         self.current = {}  # by name
         self.lives = []  # all processes
@@ -51,17 +68,22 @@ class Fleet:
         self.arguments = {name: self._worker_arguments(name, data) for name in self.names}
         for arguments in self.arguments.values():
             arguments += worker_flags
-        self.arguments[SERVER] = [
-            f"--job={self.path('job.textproto')}",
-            f"--listen=127.0.0.1:{self.port}",
-            f"--state_dir={self.state_dir}",
-            f"--summary={self.path('summary.json')}",
-            *server_flags,
-        ]
+        for shard, server in enumerate(self.servers):
+            self.arguments[server] = [
+                f"--job={self.path('job.textproto')}",
+                f"--listen=127.0.0.1:{self.ports[shard]}",
+                f"--state_dir={self.state_dir_of(server)}",
+                f"--summary={self.path('summary.json' if shard == 0 else f'{server}.json')}",
+                *([f"--shard={shard}/{shards}"] if shards > 1 else []),
+                *server_flags,
+            ]
+
+    def state_dir_of(self, server):
+        return self.state_dir if server == SERVER else self.path(server + ".state")
 
     def _worker_arguments(self, name, data):
         return [
-            f"--server=127.0.0.1:{self.port}",
+            "--server=" + ",".join(f"127.0.0.1:{port}" for port in self.ports),
             f"--worker_id={name}",
             f"--state_dir={self.path(name)}",
             f"--metrics={self.path(name + '.metrics')}",
@@ -81,7 +103,7 @@ class Fleet:
 
     def start(self, name):
         life = sum(1 for process in self.lives if process.label.startswith(name + "."))
-        program = "gradwire-server" if name == SERVER else "gradwire-worker"
+        program = "gradwire-server" if name in self.servers else "gradwire-worker"
         process = Process(self.folder, f"{name}.{life}", program, self.arguments[name])
         self.current[name] = process
         self.lives.append(process)
@@ -89,8 +111,9 @@ class Fleet:
 
     def start_all(self):
         """One worker after the other, so that their ranks are always the same."""
-        server = self.start(SERVER)
-        self.wait_for(lambda: "listening on" in server.out, "the server to listen")
+        for server in [self.start(name) for name in self.servers]:
+            self.wait_for(lambda: "listening on" in server.out, f"{server.label} to listen")
+        server = self.current[SERVER]
         for name in self.names:
             self.start(name)
             self.wait_for(lambda: f'worker "{name}" joined' in server.err, f"{name} to join")
@@ -136,16 +159,20 @@ class Fleet:
             raise AssertionError(f"{process.label} ended with {code}: {last_line}")
 
     def finish(self):
-        """Waits until all have ended by themselves, with exit code 0 and one and the same hash:
-        that hash, and the summary."""
+        """Waits until all have ended by themselves, with exit code 0 and one and the same hash (of
+        shards' servers none has all parameters): that hash, and the summary."""
         self.wait_for(
             lambda: not any(p.running() for p in self.current.values()),
             "the end of the job",
         )
-        hashes = {name: process.final_hash() for name, process in self.current.items()}
+        hashes = {
+            name: process.final_hash()
+            for name, process in self.current.items()
+            if name in self.names or len(self.servers) == 1
+        }
         if len(set(hashes.values())) != 1:
             raise AssertionError(f"their parameters differ: {hashes}")
-        return hashes[SERVER], json.loads(read_text(self.path("summary.json")))
+        return hashes[self.names[0]], json.loads(read_text(self.path("summary.json")))
 
     def logged(self, name):
         """What all lives of a process have logged."""

@@ -18,6 +18,8 @@ MORE = (
 )
 FSYNC = ("always", "interval:100ms", "never")
 
+SECOND_CODEC = "top_k:0.2"
+
 SNAPSHOT_EVERY = 20  # versions: a run has many snapshots, every second with a state
 STATE_EVERY = 10  # versions, of a worker's state
 LEASE_SECONDS = 2
@@ -34,7 +36,10 @@ def matrix():
             yield codec, optimizer
 
 
-def job_text(codec, optimizer, perturbation, steps, workers, mode="FIXED"):
+def job_text(codec, optimizer, perturbation, steps, workers, mode="FIXED", shards=1):
+    """Of several shards: a codec of its own makes the last tensor but one the first block of the
+    last shard."""
+    cut = f'tensors {{ name: "layer2.*" codec: "{SECOND_CODEC}" }}' if shards > 1 else ""
     return "\n".join(
         [
             'name: "fault"',
@@ -47,6 +52,7 @@ def job_text(codec, optimizer, perturbation, steps, workers, mode="FIXED"):
             "hash_every: 10",
             f"membership {{ workers: {workers} mode: {mode} lease_seconds: {LEASE_SECONDS} }}",
             "trainer { batch: 16 }",
+            cut,
             "",
         ]
     )

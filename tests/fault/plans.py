@@ -41,17 +41,21 @@ def names_of(workers):
     return [f"worker-{i}" for i in range(workers)]
 
 
+def servers_of(shards):
+    return [SERVER, *(f"{SERVER}-{k}" for k in range(1, shards))]
+
+
 def default_steps(kills, kinds):
     return 60 + 8 * kills + 15 * len(kinds)
 
 
-def make_plan(seed, kills, kinds, steps, workers):
+def make_plan(seed, kills, kinds, steps, workers, shards=1):
     """`kills` SIGKILLs and one fault of each of `kinds`, which may be repeated; in the order in
     which they happen."""
     rng = random.Random(seed)
     groups = [[_fault(rng, kind, [_victim(rng, kind, workers)])] for kind in kinds]
     while kills > 0:
-        group = _kills(rng, kills, workers)
+        group = _kills(rng, kills, workers, shards)
         kills -= sum(len(fault.victims) for fault in group)
         groups.append(group)
     rng.shuffle(groups)
@@ -68,20 +72,21 @@ def count_kills(plan):
     return sum(len(fault.victims) for fault in plan if fault.kind == "kill")
 
 
-def _kills(rng, most, workers):
+def _kills(rng, most, workers, shards):
     """A kill of one or of several, and often another while they recover; at most `most`."""
-    everybody = [SERVER, *names_of(workers)]
+    servers = servers_of(shards)
+    everybody = [*servers, *names_of(workers)]
     group = []
     again = True
     while again and most > 0:
         several = rng.random() < 0.2
         number = min(most, rng.randint(2, len(everybody)) if several else 1)
         same = bool(group) and rng.random() < 0.5
-        # The server is one of four processes, and the one with the most to lose.
+        # A server is one of a few processes, and the one with the most to lose.
         victims = (
             group[-1].victims[:number]
             if same
-            else [SERVER]
+            else [servers[0] if shards == 1 else rng.choice(servers)]
             if number == 1 and rng.random() < 0.25
             else rng.sample(everybody, number)
         )

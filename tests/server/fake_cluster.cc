@@ -90,10 +90,7 @@ std::vector<v1::Gradient> MakePayload(const Job& job, uint64_t step, absl::strin
       message.set_base_chain_hash(std::string(chain_hash));
       message.set_codec(job.plans[0].codec->id());
     }
-    const BlockKey key = {.seed = job.config.seed(),
-                          .step = step,
-                          .block = static_cast<uint32_t>(block),
-                          .size = job.layout.block_size(block)};
+    const BlockKey key = job.Key(step, block);
     v1::BlockPayload* added = messages.back().add_blocks();
     added->set_block(key.block);
     job.plans[0].codec->Encode(
@@ -148,8 +145,8 @@ v1::Hello FakeWorker::who() const {
   return hello;
 }
 
-FakeCluster::FakeCluster(const std::string& job_text, CoordinatorOptions options)
-    : job(MakeTestJob(job_text)) {
+FakeCluster::FakeCluster(const std::string& job_text, CoordinatorOptions options, Shard shard)
+    : job(shard.alone() ? MakeTestJob(job_text) : *MakeJob(MakeTestJob(job_text)->config, shard)) {
   if (options.history.state_dir.empty()) options.history.state_dir = TestFolder();
   options.history.fsync.kind = FsyncPolicy::Kind::kNever;  // no power cut here
   auto made = Coordinator::Create(std::move(options), job, &clock, &counters);

@@ -78,7 +78,8 @@ struct FakeWorker {
 
 class FakeCluster {
  public:
-  explicit FakeCluster(const std::string& job_text, CoordinatorOptions options = {});
+  explicit FakeCluster(const std::string& job_text, CoordinatorOptions options = {},
+                       Shard shard = {});
 
   absl::StatusOr<v1::JoinResponse> Join(const std::string& id, uint64_t session);
   // Join, Hello and CaughtUp, which must succeed.

@@ -20,8 +20,8 @@ constexpr size_t kBlockBytes = 64;                // of a block, beside its valu
 
 }  // namespace
 
-Follower::Follower(std::shared_ptr<const Job> job)
-    : job_(std::move(job)), replica_(std::make_unique<Replica>(job_)) {}
+Follower::Follower(std::shared_ptr<const Job> job, absl::Span<float> home)
+    : job_(std::move(job)), home_(home), replica_(std::make_unique<Replica>(job_, home_)) {}
 
 absl::StatusOr<bool> Follower::Take(std::string part) {
   absl::StatusOr<bool> applied = TakePart(std::move(part));
@@ -68,15 +68,13 @@ void Follower::DropOpenRecord() {
 }
 
 absl::Status Follower::Load(Replica::Contents contents) {
-  auto replica = std::make_unique<Replica>(job_);
-  GRADWIRE_RETURN_IF_ERROR(replica->Load(std::move(contents)));
-  replica_ = std::move(replica);
+  GRADWIRE_RETURN_IF_ERROR(replica_->Load(std::move(contents)));
   DropOpenRecord();
   return absl::OkStatus();
 }
 
 void Follower::Restart() {
-  replica_ = std::make_unique<Replica>(job_);
+  replica_ = std::make_unique<Replica>(job_, home_);
   DropOpenRecord();
 }
 

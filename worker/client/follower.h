@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "common/replica/job.h"
 #include "common/replica/replica.h"
 
@@ -19,8 +20,8 @@ namespace gradwire {
 // Not thread-safe.
 class Follower {
  public:
-  // At version 0, before record 0.
-  explicit Follower(std::shared_ptr<const Job> job);
+  // At version 0, before record 0.  `home` is for the parameters, as of Replica.
+  explicit Follower(std::shared_ptr<const Job> job, absl::Span<float> home = {});
 
   // Takes the next serialised UpdatePart.  True when it completed a record, which was then
   // applied.  After an error the parts of the open record are dropped and the replica
@@ -44,6 +45,7 @@ class Follower {
   absl::StatusOr<bool> TakePart(std::string part);
 
   const std::shared_ptr<const Job> job_;
+  const absl::Span<float> home_;
   std::unique_ptr<Replica> replica_;
   std::vector<std::string> parts_;  // of the open record
   size_t parts_bytes_ = 0;

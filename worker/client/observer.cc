@@ -116,6 +116,11 @@ absl::Status Observer::AskForJob() {
   GRADWIRE_RETURN_IF_ERROR(FromGrpc(stub->GetStatus(&context, v1::GetStatusRequest(), &status)));
   patience_.Heard();
   if (job_ != nullptr) return absl::OkStatus();
+  if (status.has_shard()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "it is one of ", status.shard().count(), " shards, and following reads a job with one ",
+        "server only: export the model of all shards (gradwire export)"));
+  }
   GRADWIRE_ASSIGN_OR_RETURN(std::shared_ptr<const Job> job,
                             MakeJob(std::move(*status.mutable_job())));
   if (options_.schema_hash != 0 && options_.schema_hash != job->schema_hash) {

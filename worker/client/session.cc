@@ -51,7 +51,7 @@ absl::Duration Now() { return SteadyClock().Now(); }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Session>> Session::Connect(SessionOptions options) {
+absl::StatusOr<std::unique_ptr<Session>> Session::Make(SessionOptions options) {
   if (options.server.empty()) return absl::InvalidArgumentError("the server's address is empty");
   if (options.worker_id.empty() || options.worker_id.size() > kMaxTextBytes) {
     return absl::InvalidArgumentError(absl::StrCat("the worker id has ", options.worker_id.size(),
@@ -63,6 +63,11 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Connect(SessionOptions options
   if (options.build.size() > kMaxTextBytes) options.build.resize(kMaxTextBytes);
   std::unique_ptr<Session> session(new Session(std::move(options)));
   GRADWIRE_RETURN_IF_ERROR(session->OpenStore());
+  return session;
+}
+
+absl::StatusOr<std::unique_ptr<Session>> Session::Connect(SessionOptions options) {
+  GRADWIRE_ASSIGN_OR_RETURN(std::unique_ptr<Session> session, Make(std::move(options)));
   while (!session->joined_) {
     GRADWIRE_RETURN_IF_ERROR(session->PumpOrRetry(kWait).status());
   }
@@ -91,10 +96,10 @@ Turn Session::MakeTurn() const {
   turn.kind = Turn::Kind::kCompute;
   turn.step = version() + 1;
   turn.batch = IsAsync() ? Named()->clock() + 1 : turn.step;
-  turn.learning_rate = header().next_learning_rate();
+  turn.learning_rate = opening().next_learning_rate();
   turn.rank = Named()->rank();
   turn.replay = !MaySend();
-  turn.evaluate = !turn.replay && header().members(0).id() == options_.worker_id;
+  turn.evaluate = !turn.replay && opening().members(0).id() == options_.worker_id;
   return turn;
 }
 
@@ -105,12 +110,13 @@ absl::Status Session::Push(absl::Span<float> gradient, const StepReport& report)
   }
   const Replica& replica = follower_->replica();
   OpenStep open = {.step = version() + 1,
-                   .learning_rate = header().next_learning_rate(),
-                   .flush = header().next_flush(),
-                   .members = static_cast<uint32_t>(header().members_size()),
+                   .learning_rate = opening().next_learning_rate(),
+                   .flush = opening().next_flush(),
+                   .members = static_cast<uint32_t>(opening().members_size()),
                    .rank = Named()->rank(),
                    .bases = replica.bases(),
                    .base_chain_hash = replica.chain_hash()};
+  if (options_.shard.follows()) open.lead_header = lead_bytes_;
   if (recovered_) open.same_bits_from = line_incarnation_;
   if (ReplicaHashDue(*job_, open.step)) open.replica_hash = replica.Hash();
   GRADWIRE_RETURN_IF_ERROR(uplink_->Encode(open, gradient, report));
@@ -137,6 +143,7 @@ absl::Status Session::Leave(absl::string_view reason,
   *request.mutable_at() = PointAt(follower_->replica());
   request.set_parameters_hash(ParametersHash());
   if (evaluation.has_value()) *request.mutable_evaluation() = *evaluation;
+  if (finished_) request.set_lead_header(lead_bytes_);
   // Who goes before the end goes at once; at the end the server's hash is worth waiting for.
   const absl::Duration tries =
       finished_ ? std::min(kLeaveTries, options_.give_up_after) : absl::ZeroDuration();
@@ -195,6 +202,7 @@ absl::StatusOr<bool> Session::Pump(absl::Duration wait) {
   if (finished_) return false;
   if (stream_ == nullptr) GRADWIRE_RETURN_IF_ERROR(OpenStream());
   heartbeat_->Progress(version() + 1);
+  if (AtLimit()) return false;
   v1::TrainResponse response;
   switch (stream_->Next(wait, &response)) {
     case ClientStream::Read::kMessage:
@@ -281,6 +289,7 @@ absl::Status Session::Resync(const std::string& reason) {
   }
   JoinAnew();
   in_line_ = false;
+  out_of_line_ = true;
   needs_replica_ = true;
   return absl::OkStatus();
 }
@@ -306,7 +315,7 @@ bool Session::IsCaughtUp() const {
 }
 
 const v1::Member* Session::Named() const {
-  const auto& members = header().members();
+  const auto& members = opening().members();
   const auto found = std::find_if(members.begin(), members.end(), [this](const v1::Member& member) {
     return member.id() == options_.worker_id;
   });
@@ -329,7 +338,7 @@ bool Session::TurnIsDue() const {
   if (uplink_->held_step() != 0) return false;
   if (IsAsync()) return MaySend() && !IsTooFarAhead();
   if (MaySend()) return true;
-  return uplink_->remembers() && (IsFixed() || named->incarnation() >= line_incarnation_);
+  return job_->remembers && (IsFixed() || named->incarnation() >= line_incarnation_);
 }
 
 // ASYNC: the slowest members have to come after first.

@@ -9,9 +9,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -43,6 +45,9 @@ struct SessionOptions {
   std::string state_dir = {};  // for a WorkerStateStore; empty: a residual dies with its process
   uint64_t state_every = 100;  // versions between two saved states; at least 1
   FileSystem* files = PosixFileSystem();  // of state_dir; must outlive the session
+  Shard shard = {};                       // that the server is to be: see ShardedSession
+  // Where the replica's parameters are to be, once the job is known; null: its own memory.
+  std::function<absl::Span<float>(const Job& job)> home = nullptr;
 };
 
 // What the worker is to do next.
@@ -111,7 +116,10 @@ class Session {
   uint64_t reconnects() const { return streams_opened_ > 0 ? streams_opened_ - 1 : 0; }
 
  private:
+  friend class ShardedSession;  // steps through the sessions of all shards together
+
   explicit Session(SessionOptions options);
+  static absl::StatusOr<std::unique_ptr<Session>> Make(SessionOptions options);
 
   // session_connect.cc: how a session comes, or comes back, to an open stream.
   absl::Status JoinOnce();
@@ -138,7 +146,22 @@ class Session {
   void Save();
   void WarnOnce(const absl::Status& status);
   // ASYNC: none, as a residual then belongs to no version.
-  bool KeepsState() const { return store_ != nullptr && uplink_->remembers() && !IsAsync(); }
+  bool KeepsState() const { return store_ != nullptr && job_->remembers && !IsAsync(); }
+
+  // session_shard.cc: one session of several, which keep to the same versions.
+  void AddShard(v1::JoinRequest* request) const;
+  absl::Status CheckShard(const v1::JoinResponse& response) const;
+  void StartOver();
+  void FollowLead(const MemberKey& lead);
+  void TakeLead(const v1::Header& header, const std::string& bytes, uint64_t version);
+  bool IsAt(uint64_t version) const;
+  bool AtLimit() const;
+  bool IsInLine() const { return joined_ && !needs_replica_ && in_line_; }
+  bool IsOffered(uint64_t version) const;
+  // Where an empty residual may begin.
+  bool MayBegin() const { return meet_at_.has_value() ? version() >= *meet_at_ : IsCaughtUp(); }
+  // What opens the step after the replica's version; of a shard that follows, shard 0's.
+  const v1::Header& opening() const;
 
   // session.cc
   absl::StatusOr<bool> Pump(absl::Duration wait);
@@ -183,6 +206,15 @@ class Session {
   bool left_ = false;
   bool stopped_ = false;
   uint32_t resyncs_ = 0;  // since the last record
+
+  uint64_t limit_ = UINT64_MAX;      // records of later versions are left unread
+  std::optional<uint64_t> meet_at_;  // where all shards' sessions begin; none: where the log ends
+  std::optional<std::vector<uint64_t>> offered_;  // versions of saved states; none: all of them
+  bool out_of_line_ = false;  // the server has no way on from the replica: all start over
+  MemberKey lead_;            // of shard 0, whose lease counts here, too
+  v1::Header lead_header_;
+  std::string lead_bytes_;
+  std::optional<uint64_t> lead_version_;  // whose record it is of
 
   std::unique_ptr<WorkerStateStore> store_;  // null without a state_dir
   // The residual is that of the replica's version.  If not, the replica is on its way to a saved

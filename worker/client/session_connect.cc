@@ -49,7 +49,9 @@ absl::Status Session::JoinOnce() {
   request.set_schema_hash(job_ != nullptr ? job_->schema_hash : options_.schema_hash);
   request.set_build(options_.build);
   AddSavedPoints(&request);
+  AddShard(&request);
   GRADWIRE_ASSIGN_OR_RETURN(const v1::JoinResponse response, stub_->Join(request));
+  GRADWIRE_RETURN_IF_ERROR(CheckShard(response));
   if (job_ == nullptr) {
     GRADWIRE_RETURN_IF_ERROR(TakeJob(response));
   } else if (const std::string difference = IdentityDifference(job_->config, response.job());
@@ -68,7 +70,8 @@ absl::Status Session::TakeJob(const v1::JoinResponse& response) {
         absl::StrCat("it applies updates by revision ", response.apply_revision(),
                      ", this worker by ", kApplyRevision, ": run one build everywhere"));
   }
-  GRADWIRE_ASSIGN_OR_RETURN(std::shared_ptr<const Job> job, MakeJob(response.job()));
+  GRADWIRE_ASSIGN_OR_RETURN(std::shared_ptr<const Job> job,
+                            MakeJob(response.job(), options_.shard));
   for (const uint64_t expected : {response.schema_hash(), options_.schema_hash}) {
     if (expected == 0 || expected == job->schema_hash) continue;
     return absl::FailedPreconditionError(
@@ -78,7 +81,8 @@ absl::Status Session::TakeJob(const v1::JoinResponse& response) {
   }
   if (store_ != nullptr) GRADWIRE_RETURN_IF_ERROR(store_->CheckSchema(job->schema_hash));
   job_ = std::move(job);
-  follower_ = std::make_unique<Follower>(job_);
+  follower_ = std::make_unique<Follower>(
+      job_, options_.home != nullptr ? options_.home(*job_) : absl::Span<float>());
   uplink_ = std::make_unique<Uplink>(job_);
   return absl::OkStatus();
 }
@@ -86,7 +90,8 @@ absl::Status Session::TakeJob(const v1::JoinResponse& response) {
 absl::Status Session::TakeLease(const v1::JoinResponse& response) {
   self_ = {response.rank(), response.incarnation()};
   promised_ = response.newest();
-  job_over_ = response.finished();
+  // Of several shards, the others may still need the last step: the record that ends the job tells.
+  job_over_ = response.finished() && options_.shard.alone();
   // After a server lost its newest records, it may count from lower ones again.
   line_incarnation_ = std::min(line_incarnation_, self_.incarnation);
   heartbeat_ = std::make_unique<Heartbeat>(

@@ -29,6 +29,7 @@ absl::Status Session::OpenStore() {
 void Session::AddSavedPoints(v1::JoinRequest* request) const {
   if (store_ == nullptr) return;
   for (const WorkerStateStore::Point& saved : store_->points()) {
+    if (!IsOffered(saved.version)) continue;
     *request->add_saved() = MakePoint(saved.version, saved.chain_hash);
   }
 }
@@ -39,7 +40,10 @@ void Session::PlanReplica(const v1::JoinResponse& response) {
   const uint64_t oldest = response.oldest_version();
   // The log still has what follows version oldest-1.
   const bool reached = replica.started() ? replica.version() + 1 >= oldest : oldest == 0;
-  if (!reached) in_line_ = false;
+  if (!reached) {
+    out_of_line_ = in_line_;
+    in_line_ = false;
+  }
   recover_at_.reset();
   if (!in_line_ && KeepsState() && response.has_recover_at() && !job_over_) {
     recover_at_ = response.recover_at();
@@ -62,9 +66,10 @@ absl::Status Session::MakeReplica() {
   recovered_ = false;
   recovering_ = false;
   uplink_->Reset();
-  const uint64_t at = recover_at_.has_value() ? recover_at_->version() : 0;
+  const bool newest = !recover_at_.has_value() && !meet_at_.has_value();
+  const uint64_t at = recover_at_.has_value() ? recover_at_->version() : meet_at_.value_or(0);
   bool taken = false;
-  if (!recover_at_.has_value() || at > 0) {
+  if (newest || at > 0) {
     GRADWIRE_ASSIGN_OR_RETURN(taken, TakeSnapshot(at));
   }
   if (!taken) follower_->Restart();
@@ -82,7 +87,7 @@ void Session::SettleResidual() {
   if (!in_line_ && recover_at_.has_value() && version() >= recover_at_->version()) {
     if (const absl::Status loaded = LoadSaved(); !loaded.ok()) GiveUpSaved(loaded.message());
   }
-  if (!IsCaughtUp()) return;
+  if (!MayBegin()) return;
   if (!in_line_) BeginEmpty();
   if (recovering_) SayRecovered();
 }
@@ -122,7 +127,9 @@ void Session::BeginEmpty() {
   in_line_ = true;
   recovered_ = false;
   line_incarnation_ = self_.incarnation;
-  const bool others_were_here = !promised_.chain_hash().empty();
+  // Shards that follow have the record of version 0 from their start on.
+  const bool others_were_here =
+      !promised_.chain_hash().empty() && (version() > 0 || options_.shard.alone());
   if (!uplink_->remembers()) {
     if (others_were_here)
       LogInfo(absl::StrCat("goes on at version ", version(), ": residual=none"));

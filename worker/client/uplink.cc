@@ -39,14 +39,15 @@ absl::Status Uplink::Encode(const OpenStep& open, absl::Span<float> gradient,
   }
   SetFloatEnvironment();
   const bool fresh = memory_.fresh();
-  const std::string not_finite = Prepare(open, gradient);
+  const std::string not_finite =
+      report.abstain_reason.empty() ? Prepare(open, gradient) : report.abstain_reason;
   held_step_ = open.step;
   held_flush_ = open.flush;
   held_rank_ = open.rank;
   same_bits_from_ = open.same_bits_from;
   held_bases_.assign(open.bases.begin(), open.bases.end());
   abstained_ = !not_finite.empty();
-  NewMessage(open);
+  NewMessage(open)->set_lead_header(std::string(open.lead_header));
   if (!abstained_) EncodeBlocks(open, gradient);
 
   v1::GradientEnd* end = held_->back().mutable_gradient()->mutable_end();

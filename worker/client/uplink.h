@@ -26,6 +26,8 @@ struct StepReport {
   double loss = 0;  // mean over its samples
   uint64_t samples = 0;
   std::optional<v1::Evaluation> evaluation = std::nullopt;  // when one was due
+  // Why the worker abstains, whatever this part of the gradient holds; empty: it decides itself.
+  std::string abstain_reason = {};
 };
 
 // The step that the newest header opened.
@@ -41,6 +43,7 @@ struct OpenStep {
   // Of a worker that computed its residual again: payloads of this rank by incarnations from this
   // one on have the same bits, and count as its own.
   std::optional<uint64_t> same_bits_from = std::nullopt;
+  absl::string_view lead_header = {};  // Gradient.lead_header; empty: none
 };
 
 // Whether the payload of `step` carries the hash of the replica at version step-1.

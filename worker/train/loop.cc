@@ -20,7 +20,7 @@ namespace {
 
 class Loop {
  public:
-  Loop(const LoopOptions& options, Session* session)
+  Loop(const LoopOptions& options, ShardedSession* session)
       : options_(options),
         session_(*session),
         progress_({.out = options.out,
@@ -99,7 +99,7 @@ class Loop {
   }
 
   const LoopOptions& options_;
-  Session& session_;
+  ShardedSession& session_;
   const SteadyClock clock_;
   Progress progress_;
   std::unique_ptr<Trainer> trainer_;
@@ -111,7 +111,7 @@ class Loop {
 
 }  // namespace
 
-absl::Status Train(const LoopOptions& options, Session* session) {
+absl::Status Train(const LoopOptions& options, ShardedSession* session) {
   Loop loop(options, session);
   const absl::Status status = loop.Run();
   loop.EndProgress();

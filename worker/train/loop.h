@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "worker/client/session.h"
+#include "worker/client/sharded_session.h"
 #include "worker/client/stop_flag.h"
 
 namespace gradwire {
@@ -23,6 +23,6 @@ struct LoopOptions {
 // Trains until the job ends, and leaves it.  Cancelled when the stop was requested: the
 // worker has left then, after its current step.  Other errors are the session's and the
 // trainer's; the lease is given back where that is still possible.
-absl::Status Train(const LoopOptions& options, Session* session);
+absl::Status Train(const LoopOptions& options, ShardedSession* session);
 
 }  // namespace gradwire
