@@ -144,7 +144,7 @@ void Coordinator::AnswerSaved(const v1::JoinRequest& request, WorkerEntry* worke
   for (const v1::Point& saved : request.saved()) {
     const uint64_t version = saved.version();
     worker->saved_version = std::min(worker->saved_version.value_or(version), version);
-    const bool reachable = oldest == 0 || snapshots_.Newest(version).has_value();
+    const bool reachable = oldest == 0 || snapshots_.Newest(BeforeLag(version)).has_value();
     if (!reachable || !OnLog(saved)) continue;
     if (!response->has_recover_at() || response->recover_at().version() < version) {
       *response->mutable_recover_at() = saved;

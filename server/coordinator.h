@@ -2,6 +2,7 @@
 // The job, as its server runs it: members, rounds and updates behind one lock.  No gRPC.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -216,6 +217,10 @@ class Coordinator {
   bool IsFixed() const { return job_->config.membership().mode() == v1::Membership::FIXED; }
   bool IsQuorum() const { return job_->config.consistency() == v1::QUORUM; }
   bool IsAsync() const { return job_->config.consistency() == v1::ASYNC; }
+  // Where a worker has to begin that is to compute the step after `version`.
+  uint64_t BeforeLag(uint64_t version) const {
+    return version - std::min<uint64_t>(version, job_->config.lag());
+  }
   std::string Missing() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return IsAsync() ? async_.Missing() : round_.Missing();
   }

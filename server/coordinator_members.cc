@@ -61,7 +61,7 @@ void Coordinator::TrimLog() {
   }
   uint64_t oldest = membership_.OldestSaved().value_or(history_->replica().version());
   if (IsAsync()) oldest = std::min(oldest, async_.oldest_base(history_->replica().version()));
-  history_->Trim(oldest);
+  history_->Trim(BeforeLag(oldest));
 }
 
 void Coordinator::DepartStuck(Effects* effects) {

@@ -49,6 +49,7 @@ uint64_t SchemaHash(const Job& job) {
     if (job.plans[block].compress_down) absl::StrAppend(&text, "down ", block, "\n");
   }
   if (job.config.consistency() == v1::ASYNC) absl::StrAppend(&text, "async\n");
+  if (job.config.lag() != 0) absl::StrAppend(&text, "lag ", job.config.lag(), "\n");
   return Hash64(absl::string_view(text));
 }
 
@@ -93,6 +94,10 @@ absl::string_view NameOf(const Job& job, const BlockPlan& plan) {
 // One payload makes an update of its own, with a weight, some time after its step.
 absl::Status CheckFitsAsync(const Job& job) {
   const v1::JobConfig& config = job.config;
+  if (config.lag() != 0) {
+    return DoesNotGo(job, "lag", absl::StrCat(config.lag()),
+                     "nobody waits for an update there; choose lag 0");
+  }
   if (job.perturbation.kind != Perturbation::Kind::kNone) {
     return DoesNotGo(job, "perturbation", config.perturbation(),
                      "how much noise there is would depend on who comes when; choose SYNC, QUORUM "

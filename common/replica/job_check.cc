@@ -18,6 +18,7 @@ constexpr uint64_t kMaxSteps = uint64_t{1} << 40;
 constexpr uint64_t kMaxWorkers = 100000;
 constexpr uint64_t kMaxBatch = uint64_t{1} << 24;
 constexpr uint64_t kMaxLead = 1000;
+constexpr uint64_t kMaxLag = 1;
 constexpr uint32_t kDefaultLead = 4;
 constexpr size_t kMaxNameBytes = 200;
 constexpr double kMaxWaitSeconds = 604800;  // a week
@@ -171,6 +172,7 @@ absl::Status CheckJob(const v1::JobConfig& config) {
   GRADWIRE_RETURN_IF_ERROR(CheckField("steps", config.steps(), 1, kMaxSteps));
   GRADWIRE_RETURN_IF_ERROR(CheckMembership(config.membership()));
   GRADWIRE_RETURN_IF_ERROR(CheckConsistency(config));
+  GRADWIRE_RETURN_IF_ERROR(CheckField("lag", uint64_t{config.lag()}, 0, kMaxLag));
   GRADWIRE_RETURN_IF_ERROR(CheckField("trainer.batch", config.trainer().batch(), 1, kMaxBatch));
   GRADWIRE_RETURN_IF_ERROR(
       CheckField("trainer.eval_every", config.trainer().eval_every(), 0, kMaxSteps));

@@ -39,6 +39,7 @@ absl::Status CheckFits(const Job& job) {
   if (config.consistency() != v1::SYNC) {
     return NeedsTheWhole("consistency", v1::Consistency_Name(config.consistency()), "choose SYNC");
   }
+  if (config.lag() > 0) return NeedsTheWhole("lag", absl::StrCat(config.lag()), "choose 0");
   if (job.clip.kind == Clip::Kind::kNorm) {
     return NeedsTheWhole("clip", config.clip(), "choose value:LIMIT or none");
   }

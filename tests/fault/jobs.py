@@ -36,7 +36,7 @@ def matrix():
             yield codec, optimizer
 
 
-def job_text(codec, optimizer, perturbation, steps, workers, mode="FIXED", shards=1):
+def job_text(codec, optimizer, perturbation, steps, workers, mode="FIXED", shards=1, lag=0):
     """Of several shards: a codec of its own makes the last tensor but one the first block of the
     last shard."""
     cut = f'tensors {{ name: "layer2.*" codec: "{SECOND_CODEC}" }}' if shards > 1 else ""
@@ -50,6 +50,7 @@ def job_text(codec, optimizer, perturbation, steps, workers, mode="FIXED", shard
             f'perturbation: "{perturbation}"',
             f"snapshot_every: {SNAPSHOT_EVERY}",
             "hash_every: 10",
+            f"lag: {lag}",
             f"membership {{ workers: {workers} mode: {mode} lease_seconds: {LEASE_SECONDS} }}",
             "trainer { batch: 16 }",
             cut,

@@ -199,6 +199,39 @@ TEST(CoordinatorRestartTest, AStateThatAWorkerNoLongerHasHoldsBackNoLog) {
   EXPECT_GT(cluster.cluster.coordinator->log().range().oldest, 20u);
 }
 
+TEST(CoordinatorRestartTest, WithLagTheWayToASavedStateBeginsOneVersionBeforeIt) {
+  for (const uint64_t lag : {uint64_t{0}, uint64_t{1}}) {
+    SCOPED_TRACE(lag);
+    CrashingFileSystem disk;
+    RealCluster cluster(
+        JobText(absl::StrCat("membership { workers: 1 } snapshot_every: 5 lag: ", lag)), 1,
+        On(&disk));
+    const auto train_to = [&](uint64_t end) {
+      while (cluster.cluster.version() < end) {
+        cluster.Step(Gradient);
+        const uint64_t version = cluster.cluster.version();
+        if (version % 5 == 0) WaitForSnapshot(cluster.cluster.coordinator->snapshots(), version);
+        cluster.cluster.coordinator->Tick();
+      }
+    };
+    train_to(20);
+    v1::JoinRequest request;
+    request.set_worker_id("other");
+    request.set_session(1);
+    request.set_apply_revision(kApplyRevision);
+    request.add_saved()->set_version(20);
+    request.mutable_saved(0)->set_chain_hash(cluster.cluster.chain_hash());
+    ASSERT_TRUE(cluster.cluster.coordinator->Join(request, "peer").ok());
+    train_to(40);
+    const uint64_t kept = 20 - 5 * lag;
+    EXPECT_EQ(cluster.cluster.coordinator->log().range().oldest, kept);
+    const auto again = cluster.cluster.coordinator->Join(request, "peer");
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ(again->recover_at().version(), 20u);
+    EXPECT_EQ(cluster.cluster.coordinator->snapshots().Newest(20 - lag)->version, kept);
+  }
+}
+
 TEST(CoordinatorRestartTest, AFixedMemberIsWaitedForAndItsRankIsItsOwn) {
   CrashingFileSystem disk;
   RealCluster cluster(JobText("membership { workers: 2 mode: FIXED lost_timeout_seconds: 30 }"), 2,

@@ -13,16 +13,17 @@
 #include "worker/client/request_buffer.h"
 
 namespace gradwire {
+
 namespace {
 
 constexpr char kTrainMethod[] = "/gradwire.v1.ParameterServer/Train";
-constexpr size_t kMaxWaiting = 2;  // messages; one is applied while the next arrives
 
 }  // namespace
 
 // What the generated stub does, but for the type that is written.
-ClientStream::ClientStream(grpc::ChannelInterface* channel)
-    : stream_(
+ClientStream::ClientStream(grpc::ChannelInterface* channel, size_t read_ahead)
+    : read_ahead_(read_ahead),
+      stream_(
           grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, v1::TrainResponse>::Create(
               channel,
               grpc::internal::RpcMethod(kTrainMethod, grpc::internal::RpcMethod::BIDI_STREAMING),
@@ -44,6 +45,39 @@ bool ClientStream::Send(const std::shared_ptr<const v1::TrainRequest>& request) 
   return sent;
 }
 
+void ClientStream::SendBehind(Requests requests) {
+  FinishSending();
+  {
+    MutexLock lock(&mu_);
+    behind_ = std::move(requests);
+    changed_.NotifyAll();
+  }
+  if (!sender_.joinable()) sender_ = std::thread([this] { SendWhatComes(); });
+}
+
+void ClientStream::FinishSending() {
+  MutexLock lock(&mu_);
+  while (behind_ != nullptr) changed_.Wait(&mu_);
+}
+
+void ClientStream::SendWhatComes() {
+  while (true) {
+    Requests requests;
+    {
+      MutexLock lock(&mu_);
+      while (behind_ == nullptr && !closing_) changed_.Wait(&mu_);
+      if (behind_ == nullptr) return;
+      requests = behind_;
+    }
+    for (const v1::TrainRequest& request : *requests) {
+      if (!Send(std::shared_ptr<const v1::TrainRequest>(requests, &request))) break;
+    }
+    MutexLock lock(&mu_);
+    behind_ = nullptr;
+    changed_.NotifyAll();
+  }
+}
+
 ClientStream::Read ClientStream::Next(absl::Duration timeout, v1::TrainResponse* response) {
   const SteadyClock clock;
   const absl::Duration end = clock.Now() + timeout;
@@ -60,7 +94,7 @@ ClientStream::Read ClientStream::Next(absl::Duration timeout, v1::TrainResponse*
   return Read::kMessage;
 }
 
-bool ClientStream::HasRoomOrClosing() const { return closing_ || waiting_.size() < kMaxWaiting; }
+bool ClientStream::HasRoomOrClosing() const { return closing_ || waiting_.size() < read_ahead_; }
 
 void ClientStream::ReadAhead() {
   v1::TrainResponse response;
@@ -86,6 +120,7 @@ absl::Status ClientStream::Close() {
     changed_.NotifyAll();
   }
   reader_.join();
+  if (sender_.joinable()) sender_.join();
   final_ = FromGrpc(stream_->Finish());
   closed_ = true;
   return final_;

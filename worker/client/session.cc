@@ -74,40 +74,22 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Connect(SessionOptions options
   return session;
 }
 
-absl::StatusOr<Turn> Session::NextTurn() {
-  patience_.Pardon();  // the time since the last turn was spent on the gradient
-  while (!finished_) {
-    GRADWIRE_RETURN_IF_ERROR(CheckStop());
-    if (TurnIsDue() && !TurnMayBeVoid()) break;
-    // What has arrived already may make the turn void: it goes first.
-    const bool due = TurnIsDue() && stream_ != nullptr;
-    GRADWIRE_ASSIGN_OR_RETURN(const bool handled, PumpOrRetry(due ? absl::ZeroDuration() : kWait));
-    if (due && !handled && stream_ != nullptr) break;
-  }
-  return MakeTurn();
-}
-
-Turn Session::MakeTurn() const {
-  Turn turn = {.version = version(), .rank = self_.rank};
-  if (finished_) {
-    turn.evaluate = header().used_size() > 0 && header().used(0).rank() == self_.rank;
-    return turn;
-  }
-  turn.kind = Turn::Kind::kCompute;
-  turn.step = version() + 1;
-  turn.batch = IsAsync() ? Named()->clock() + 1 : turn.step;
-  turn.learning_rate = opening().next_learning_rate();
-  turn.rank = Named()->rank();
-  turn.replay = !MaySend();
-  turn.evaluate = !turn.replay && opening().members(0).id() == options_.worker_id;
-  return turn;
-}
-
 absl::Status Session::Push(absl::Span<float> gradient, const StepReport& report) {
+  pushed_ = false;
+  if (ahead_at_.has_value()) {
+    GRADWIRE_ASSIGN_OR_RETURN(const bool counts, AwaitUpdateBefore());
+    return counts ? Encode(gradient, report) : absl::OkStatus();
+  }
   if (finished_ || !TurnIsDue()) {
     return absl::FailedPreconditionError(
         absl::StrCat("no turn to compute step ", version() + 1, " is open: call NextTurn first"));
   }
+  if (HasLag()) SayWithoutLag();
+  return Encode(gradient, report);
+}
+
+// The payload of the step that is open at the replica's version.
+absl::Status Session::Encode(absl::Span<float> gradient, const StepReport& report) {
   const Replica& replica = follower_->replica();
   OpenStep open = {.step = version() + 1,
                    .learning_rate = opening().next_learning_rate(),
@@ -120,6 +102,7 @@ absl::Status Session::Push(absl::Span<float> gradient, const StepReport& report)
   if (recovered_) open.same_bits_from = line_incarnation_;
   if (ReplicaHashDue(*job_, open.step)) open.replica_hash = replica.Hash();
   GRADWIRE_RETURN_IF_ERROR(uplink_->Encode(open, gradient, report));
+  pushed_ = true;
   if (uplink_->abstained()) {
     LogWarning(absl::StrCat("abstains from step ", open.step, ": ", uplink_->abstain_reason()));
   }
@@ -266,8 +249,11 @@ absl::Status Session::Handle(v1::TrainResponse response) {
 }
 
 absl::Status Session::TakeUpdatePart(std::string part) {
+  const std::optional<MemberKey> place = Place();
   GRADWIRE_ASSIGN_OR_RETURN(const bool applied, follower_->Take(std::move(part)));
   if (!applied) return absl::OkStatus();
+  place_before_ = place;
+  if (stream_ != nullptr) stream_->FinishSending();  // of a payload that is resolved now
   GRADWIRE_RETURN_IF_ERROR(uplink_->Resolve(version(), header()));
   resyncs_ = 0;
   finished_ = header().finished();
@@ -330,37 +316,17 @@ bool Session::MaySend() const {
          (any_incarnation || named->incarnation() == self_.incarnation);
 }
 
-// What an earlier incarnation sent must be known, too, or its residual will never be: unless that
-// one's residual is lost anyway.
-bool Session::TurnIsDue() const {
-  const v1::Member* const named = Named();
-  if (!joined_ || !in_line_ || named == nullptr) return false;
-  if (uplink_->held_step() != 0) return false;
-  if (IsAsync()) return MaySend() && !IsTooFarAhead();
-  if (MaySend()) return true;
-  return job_->remembers && (IsFixed() || named->incarnation() >= line_incarnation_);
-}
-
-// ASYNC: the slowest members have to come after first.
-bool Session::IsTooFarAhead() const {
-  const auto& members = header().members();
-  return std::any_of(members.begin(), members.end(), [this](const v1::Member& member) {
-    return member.clock() + job_->config.async().max_lead() < Named()->clock();
-  });
-}
-
-// Of the steps up to the one that was open at Join, payloads may have been sent before.
-bool Session::TurnMayBeVoid() const {
-  if (IsAsync()) return true;  // not void, but at newer parameters
-  return !uplink_->remembers() || (MaySend() && version() > promised_.version());
+void Session::CountSent(const v1::TrainRequest& request) {
+  up_wire_bytes_ += request.ByteSizeLong() + kFrameHeaderBytes;
+  for (const v1::BlockPayload& block : request.gradient().blocks()) {
+    up_payload_bytes_ += block.payload().size();
+  }
 }
 
 bool Session::Send(const std::shared_ptr<const v1::TrainRequest>& request) {
   if (stream_ == nullptr) return false;
-  up_wire_bytes_ += request->ByteSizeLong() + kFrameHeaderBytes;
-  for (const v1::BlockPayload& block : request->gradient().blocks()) {
-    up_payload_bytes_ += block.payload().size();
-  }
+  CountSent(*request);
+  stream_->FinishSending();
   return stream_->Send(request);
 }
 
@@ -373,6 +339,10 @@ void Session::SendCaughtUp() {
 }
 
 void Session::SendHeld() {
+  if (HasLag() && stream_ != nullptr) {
+    for (const v1::TrainRequest& message : uplink_->Messages(self_)) CountSent(message);
+    return stream_->SendBehind(uplink_->held());
+  }
   const auto owner = uplink_->held();
   for (const v1::TrainRequest& message : uplink_->Messages(self_)) {
     if (!Send(std::shared_ptr<const v1::TrainRequest>(owner, &message))) return;

@@ -55,10 +55,10 @@ struct Turn {
   enum class Kind { kCompute, kFinished };
   Kind kind = Kind::kFinished;
   uint64_t step = 0;     // to compute; 0 when finished
-  uint64_t version = 0;  // of parameters()
+  uint64_t version = 0;  // of parameters(): step-1, or step-2 in a job with `lag: 1`
   // Which of its samples the worker should take: the step; ASYNC: the number of its own payload.
   uint64_t batch = 0;
-  float learning_rate = 0;
+  float learning_rate = 0;  // of step version+1
   uint32_t rank = 0;
   // The payload of this step was sent already, or will not be: it is computed again for the sake
   // of the residual.  Push as always.
@@ -95,8 +95,13 @@ class Session {
 
   // The gradient of the turn's step, dimension() values, taken as scratch.  A break while it is
   // sent is no error: the payload is held and sent again by NextTurn.  That of a replay is held
-  // until its record comes, but not sent.  FailedPrecondition without a turn of kind kCompute.
+  // until its record comes, but not sent.  With `lag: 1` it first waits for the update before the
+  // step, and the payload goes out in the background.  FailedPrecondition without a turn of kind
+  // kCompute.
   absl::Status Push(absl::Span<float> gradient, const StepReport& report);
+  // Whether the last Push made a payload of the gradient.  Not: with `lag: 1`, that step has no
+  // place for it, as the job has ended or this worker was left out.
+  bool pushed() const { return pushed_; }
 
   // Gives the lease back; the last call.  A payload that was just sent gets a moment to be used
   // first, and the state is saved.  When the job has ended, FailedPrecondition with both hashes if
@@ -163,6 +168,22 @@ class Session {
   // What opens the step after the replica's version; of a shard that follows, shard 0's.
   const v1::Header& opening() const;
 
+  // session_ahead.cc: `lag: 1`.
+  bool HasLag() const { return job_->config.lag() > 0; }
+  bool AheadIsDue() const;
+  Turn MakeTurnAhead() const;
+  absl::StatusOr<bool> AwaitUpdateBefore();
+  bool GoesOn() const;
+  std::optional<MemberKey> Place() const;  // that the newest header gives this worker's id
+  uint64_t SnapshotToStartFrom() const;
+  void SayWithoutLag() const;
+
+  // session_turn.cc
+  bool TurnIsDue() const;      // of the open step: not made yet, or to be made again
+  bool TurnMayBeVoid() const;  // a record may close the step without this worker's payload
+  bool IsTooFarAhead() const;
+  Turn MakeTurn() const;
+
   // session.cc
   absl::StatusOr<bool> Pump(absl::Duration wait);
   absl::StatusOr<bool> PumpOrRetry(absl::Duration wait);
@@ -179,11 +200,9 @@ class Session {
   const v1::Member* Named() const;  // this worker's id in the newest header; null: it is not there
   bool IsFixed() const { return job_->config.membership().mode() == v1::Membership::FIXED; }
   bool IsAsync() const { return job_->config.consistency() == v1::ASYNC; }
-  bool IsTooFarAhead() const;
-  bool MaySend() const;        // the newest record lets this worker send a payload
-  bool TurnIsDue() const;      // and it has not been made; or it is to be made again
-  bool TurnMayBeVoid() const;  // a record may close the step without this worker's payload
-  Turn MakeTurn() const;
+  bool MaySend() const;  // the newest record lets this worker send a payload
+  absl::Status Encode(absl::Span<float> gradient, const StepReport& report);
+  void CountSent(const v1::TrainRequest& request);
   bool Send(const std::shared_ptr<const v1::TrainRequest>& request);
   void SendCaughtUp();
   void SendHeld();
@@ -206,6 +225,10 @@ class Session {
   bool left_ = false;
   bool stopped_ = false;
   uint32_t resyncs_ = 0;  // since the last record
+  bool pushed_ = false;
+
+  std::optional<MemberKey> place_before_;  // as Place(), in the header before the newest
+  std::optional<uint64_t> ahead_at_;  // version, while a turn of the step after the next is open
 
   uint64_t limit_ = UINT64_MAX;      // records of later versions are left unread
   std::optional<uint64_t> meet_at_;  // where all shards' sessions begin; none: where the log ends

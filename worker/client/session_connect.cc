@@ -123,7 +123,9 @@ absl::StatusOr<bool> Session::TakeSnapshot(uint64_t at_version) {
 absl::Status Session::OpenStream() {
   follower_->DropOpenRecord();
   caught_up_sent_ = false;
-  stream_ = std::make_shared<ClientStream>(stub_->channel());
+  // With lag, a whole record may arrive while a gradient is computed.
+  const size_t read_ahead = HasLag() ? job_->layout.blocks() + 1 : ClientStream::kReadAhead;
+  stream_ = std::make_shared<ClientStream>(stub_->channel(), read_ahead);
   heartbeat_->Watch(stream_);
   ++streams_opened_;
   const auto request = std::make_shared<v1::TrainRequest>();

@@ -66,11 +66,16 @@ absl::Status Session::MakeReplica() {
   recovered_ = false;
   recovering_ = false;
   uplink_->Reset();
+  place_before_.reset();
+  ahead_at_.reset();
   const bool newest = !recover_at_.has_value() && !meet_at_.has_value();
-  const uint64_t at = recover_at_.has_value() ? recover_at_->version() : meet_at_.value_or(0);
+  const uint64_t at = newest || recover_at_.has_value() ? SnapshotToStartFrom() : *meet_at_;
   bool taken = false;
   if (newest || at > 0) {
     GRADWIRE_ASSIGN_OR_RETURN(taken, TakeSnapshot(at));
+  }
+  if (!taken && newest && at > 0) {
+    GRADWIRE_ASSIGN_OR_RETURN(taken, TakeSnapshot(0));
   }
   if (!taken) follower_->Restart();
   needs_replica_ = false;

@@ -75,6 +75,7 @@ class Loop {
       options_.stop->Sleep(options_.step_delay);
     }
     GRADWIRE_RETURN_IF_ERROR(session_.Push(absl::MakeSpan(gradient_), report));
+    if (!session_.pushed()) return absl::OkStatus();
     const SessionTraffic traffic = session_.traffic();
     computed_ = true;
     progress_.Step(turn.step, result.loss, traffic.up_wire_bytes, traffic.down_wire_bytes);

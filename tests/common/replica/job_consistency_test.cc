@@ -119,6 +119,8 @@ TEST(JobConsistencyTest, RefusesWhatDoesNotGoWithAsync) {
       {"consistency: ASYNC perturbation: 'gaussian:std=0.1'",
        "ASYNC does not go with perturbation \"gaussian:std=0.1\""},
       {"consistency: ASYNC reset: 'reset:steps=5'", "choose reset none"},
+      {"consistency: ASYNC lag: 1", "ASYNC does not go with lag \"1\""},
+      {"lag: 2", "lag: 2 is not in [0, 1]"},
       {"consistency: ASYNC optimizer: 'sgld:lr=0.1'", "its noise is that of whole steps"},
       {"consistency: ASYNC codec: 'count_sketch'", "choose another codec"},
       {"consistency: ASYNC codec: 'top_k:0.1' downlink: 'compressed'",

@@ -109,7 +109,8 @@ class History {
     OpenStep open = Open(follower_.replica());
     flush_ = open.flush;
     if (ReplicaHashDue(*job_, open.step)) open.replica_hash = follower_.replica().Hash();
-    const auto parameters = follower_.replica().parameters();
+    const bool lags = job_->config.lag() > 0 && follower_.replica().version() > 0;
+    const auto parameters = lags ? absl::Span<const float>(before_) : Parameters();
     std::vector<float> gradient = GradientAt(eventful_ ? open.step : 1000 + open.step, parameters);
     const absl::Status status =
         uplink_.Encode(open, absl::MakeSpan(gradient), {.loss = 1, .samples = 1});
@@ -131,6 +132,7 @@ class History {
     *part.mutable_header() = header;
     records_.push_back({part.SerializeAsString()});
     hashes_.push_back(ChainHashOf(records_.back()));
+    before_.assign(Parameters().begin(), Parameters().end());
     const auto applied = follower_.Take(records_.back()[0]);
     EXPECT_TRUE(applied.ok()) << applied.status();
     const absl::Status resolved = uplink_.Resolve(part.version(), header);
@@ -140,12 +142,15 @@ class History {
     if (memory.ok()) memories_.push_back(*memory);
   }
 
+  absl::Span<const float> Parameters() const { return follower_.replica().parameters(); }
+
   const std::shared_ptr<const Job> job_;
   const std::string id_;
   const bool eventful_;
   Follower follower_;
   Uplink uplink_;
   bool flush_ = false;
+  std::vector<float> before_;  // the parameters one version ago
   std::vector<std::vector<std::string>> records_;
   std::vector<ChainHash> hashes_;
   std::vector<Uplink::Contents> memories_;

@@ -26,6 +26,7 @@ struct TestJob {
   uint64_t hash_every = 100;
   std::string feedback = "auto";
   v1::Membership::Mode mode = v1::Membership::ELASTIC;
+  uint32_t lag = 0;
 };
 
 // One tensor "w", zeros.
@@ -41,6 +42,7 @@ inline std::shared_ptr<const Job> MakeTestJob(const TestJob& options) {
   config.set_hash_every(options.hash_every);
   config.set_error_feedback(options.feedback);
   config.mutable_membership()->set_mode(options.mode);
+  config.set_lag(options.lag);
   auto job = MakeJob(std::move(config));
   if (!job.ok()) {
     ADD_FAILURE() << job.status();
