@@ -188,7 +188,7 @@ absl::StatusOr<v1::LeaveResponse> Coordinator::Leave(const v1::LeaveRequest& req
     GRADWIRE_ASSIGN_OR_RETURN(WorkerEntry * worker,
                               membership_.Find(request.worker_id(), request.incarnation()));
     if (phase_ == Phase::kFinishing || phase_ == Phase::kFinished) {
-      const uint64_t hash = history_->replica().ParametersHash();
+      const uint64_t hash = history_->ParametersHash();
       response.set_parameters_hash(hash);
       if (request.at().version() == history_->replica().version() &&
           request.parameters_hash() != hash) {

@@ -126,6 +126,14 @@ void History::NoteHash() {
   hashed_ = replica_->version();
 }
 
+uint64_t History::ParametersHash() {
+  const uint64_t version = replica_->version();
+  if (!parameters_hash_.has_value() || parameters_hash_->first != version) {
+    parameters_hash_ = {version, replica_->ParametersHash()};
+  }
+  return parameters_hash_->second;
+}
+
 absl::Status History::SaveSnapshot() {
   return snapshots_->Save(*replica_, state_->Encode(*replica_));
 }

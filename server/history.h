@@ -5,7 +5,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -67,6 +69,9 @@ class History {
   const Replica& replica() const { return *replica_; }
   const Snapshots& snapshots() const { return *snapshots_; }
 
+  // The replica's, computed once a version: at the job's end every worker asks for it.
+  uint64_t ParametersHash();
+
   // The replica's hash at that version, if it was the last one at which replicas are compared.
   const uint64_t* comparable_hash(uint64_t version) const {
     return has_hash_ && hashed_ == version ? &hash_ : nullptr;
@@ -95,7 +100,8 @@ class History {
   std::unique_ptr<ServerState> state_;
   bool has_hash_ = false;
   uint64_t hash_ = 0;
-  uint64_t hashed_ = 0;  // its version
+  uint64_t hashed_ = 0;                                           // its version
+  std::optional<std::pair<uint64_t, uint64_t>> parameters_hash_;  // and its version before it
   size_t bytes_since_snapshot_ = 0;
   bool snapshot_owed_ = false;  // it was due while the one before was being written
   uint64_t retained_for_ = 0;   // the newest snapshot when old files were last given up
