@@ -151,6 +151,7 @@ void Coordinator::CloseRound(const Round& round, Effects* effects) {
 }
 
 void Coordinator::Commit(uint64_t version, MadeUpdate update, v1::Header header, Effects* effects) {
+  if (job_->keeps_no_log()) update.server_part.clear();  // nobody will replay it
   pending_ = MakeRecord(version, std::move(update.parts), update.payload_bytes,
                         std::move(update.server_part));
   pending_header_ = std::move(header);

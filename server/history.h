@@ -57,6 +57,10 @@ class History {
   // For the snapshot under way.
   void WaitForSnapshot() { snapshots_->Wait(); }
 
+  // Where the log is not on disk, and no longer reaches back to a snapshot: makes one here, so that
+  // whoever has no replica gets one that the log goes on from.  A failure is a warning.
+  void SnapshotForJoiner();
+
   // A few times a second: syncs the log where its policy says so.
   void SyncLog(absl::Duration now);
   // The same: gives up what nobody needs.  `oldest_saved` is the oldest version of a worker's
@@ -78,6 +82,9 @@ class History {
   }
 
  private:
+  // The log's files, made ready and checked; null where the job keeps none.
+  static absl::StatusOr<std::unique_ptr<LogStore>> OpenStore(const Job& job,
+                                                             const HistoryOptions& options);
   History(std::shared_ptr<const Job> job, HistoryOptions options, std::unique_ptr<LogStore> store)
       : job_(std::move(job)),
         options_(std::move(options)),
@@ -93,7 +100,7 @@ class History {
   const HistoryOptions options_;
   std::unique_ptr<FileLock> lock_;
   v1::Settings job_file_changes_;
-  const std::unique_ptr<LogStore> store_;
+  const std::unique_ptr<LogStore> store_;  // null: log snapshots_only
   UpdateLog log_;
   std::unique_ptr<Snapshots> snapshots_;
   std::unique_ptr<Replica> replica_;

@@ -231,6 +231,13 @@ std::vector<std::string> JobWarnings(const Job& job) {
         "a ratio of at least ",
         kBursts));
   }
+  if (job.keeps_no_log()) {
+    warnings.push_back(absl::StrCat(
+        "log ", kSnapshotsOnly, ": a killed server loses up to ", job.config.snapshot_every(),
+        " versions (snapshot_every) and with them the workers' residuals; only the newest updates "
+        "are there for who lags behind, a worker that joins costs a snapshot, and no history can "
+        "be looked at. Use log full to lose nothing"));
+  }
   return warnings;
 }
 
