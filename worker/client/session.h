@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,6 +44,8 @@ struct SessionOptions {
   std::string state_dir = {};  // for a WorkerStateStore; empty: a residual dies with its process
   uint64_t state_every = 100;  // versions between two saved states; at least 1
   FileSystem* files = PosixFileSystem();  // of state_dir; must outlive the session
+  // Asked for the server's job before anything of its size is made; an error ends Connect.
+  std::function<absl::Status(const Job&)> admit = {};
 };
 
 // What the worker is to do next.
