@@ -116,6 +116,7 @@ absl::StatusOr<v1::JoinResponse> Coordinator::JoinLocked(const v1::JoinRequest& 
   GRADWIRE_ASSIGN_OR_RETURN(WorkerEntry * worker, Lease(request, peer, effects));
   ReplaceInRound(*worker, effects);
   Advance(effects);
+  if (pending_ == nullptr) history_->SnapshotForJoiner();
   LogInfo(absl::StrCat("worker \"", worker->id, "\" joined from ", peer, " as rank ", worker->rank,
                        ", incarnation ", worker->incarnation, request.build().empty() ? "" : ", ",
                        request.build()));
@@ -144,7 +145,8 @@ void Coordinator::AnswerSaved(const v1::JoinRequest& request, WorkerEntry* worke
   for (const v1::Point& saved : request.saved()) {
     const uint64_t version = saved.version();
     worker->saved_version = std::min(worker->saved_version.value_or(version), version);
-    const bool reachable = oldest == 0 || snapshots_.Newest(BeforeLag(version)).has_value();
+    const std::optional<Snapshots::File> from = snapshots_.Newest(BeforeLag(version));
+    const bool reachable = oldest == 0 || (from.has_value() && from->version + 1 >= oldest);
     if (!reachable || !OnLog(saved)) continue;
     if (!response->has_recover_at() || response->recover_at().version() < version) {
       *response->mutable_recover_at() = saved;
@@ -188,7 +190,7 @@ absl::StatusOr<v1::LeaveResponse> Coordinator::Leave(const v1::LeaveRequest& req
     GRADWIRE_ASSIGN_OR_RETURN(WorkerEntry * worker,
                               membership_.Find(request.worker_id(), request.incarnation()));
     if (phase_ == Phase::kFinishing || phase_ == Phase::kFinished) {
-      const uint64_t hash = history_->replica().ParametersHash();
+      const uint64_t hash = history_->ParametersHash();
       response.set_parameters_hash(hash);
       if (request.at().version() == history_->replica().version() &&
           request.parameters_hash() != hash) {
@@ -227,7 +229,7 @@ absl::StatusOr<uint64_t> Coordinator::Hello(const v1::Hello& hello,
     const bool fresh = hello.at().chain_hash().empty();
     const UpdateLog::Range range = log_.range();
     if (fresh) {
-      if (!range.empty && range.oldest > 0) {
+      if (range.oldest > 0) {
         next = absl::OutOfRangeError(absl::StrCat("the log begins at version ", range.oldest));
       }
     } else if (OnLog(hello.at())) {

@@ -96,11 +96,14 @@ v1::Header Coordinator::MakeHeader(const Round& round, const std::vector<v1::Mem
 absl::Status Coordinator::CheckAbstentions(const Round& round) {
   const uint64_t step = round.step();
   const std::vector<v1::Member> abstained = round.abstained();
-  for (const v1::Contributor& used : round.used()) {
-    for (const auto& [id, worker] : membership_.workers()) {
-      if (worker.rank != used.rank() || worker.incarnation != used.incarnation()) continue;
-      const_cast<WorkerEntry&>(worker).abstained_running = 0;
-    }
+  const std::vector<v1::Contributor> used = round.used();
+  for (const auto& [id, worker] : membership_.workers()) {
+    if (worker.abstained_running == 0) continue;
+    const bool was_used =
+        std::any_of(used.begin(), used.end(), [&worker = worker](const v1::Contributor& one) {
+          return one.rank() == worker.rank && one.incarnation() == worker.incarnation;
+        });
+    if (was_used) const_cast<WorkerEntry&>(worker).abstained_running = 0;
   }
   for (const v1::Member& member : abstained) {
     counters_->payloads_abstained.Add();
@@ -110,7 +113,7 @@ absl::Status Coordinator::CheckAbstentions(const Round& round) {
         absl::StrCat("worker \"", member.id(), "\" abstains from step ", step, ": ", reason));
     const auto worker = membership_.Find(member.id(), member.incarnation());
     const uint32_t running = worker.ok() ? ++(*worker)->abstained_running : 0;
-    if (IsAsync() ? AllHaveAbstained() : round.used().empty()) {
+    if (IsAsync() ? AllHaveAbstained() : used.empty()) {
       return absl::OutOfRangeError(
           absl::StrCat("step ", step, ": no worker has a finite gradient (worker \"", member.id(),
                        "\": ", reason, "); the training has diverged: lower the learning rate"));
@@ -150,6 +153,7 @@ void Coordinator::CloseRound(const Round& round, Effects* effects) {
 }
 
 void Coordinator::Commit(uint64_t version, MadeUpdate update, v1::Header header, Effects* effects) {
+  if (job_->keeps_no_log()) update.server_part.clear();  // nobody will replay it
   pending_ = MakeRecord(version, std::move(update.parts), update.payload_bytes,
                         std::move(update.server_part));
   pending_header_ = std::move(header);
@@ -254,7 +258,7 @@ Coordinator::Result Coordinator::WaitForEnd(absl::Duration timeout) {
           .seconds = absl::ToDoubleSeconds(last_update_ - started_),
           .loss = loss_,
           .evaluation = evaluation_,
-          .parameters_hash = ended() ? history_->replica().ParametersHash() : 0,
+          .parameters_hash = ended() ? history_->ParametersHash() : 0,
           .departures = departures_,
           .staleness = staleness_,
           .lead = lead_};

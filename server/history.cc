@@ -26,18 +26,25 @@ std::string CutText(const LogCut& cut) {
 
 }  // namespace
 
+absl::StatusOr<std::unique_ptr<LogStore>> History::OpenStore(const Job& job,
+                                                             const HistoryOptions& options) {
+  if (job.keeps_no_log()) return nullptr;
+  GRADWIRE_ASSIGN_OR_RETURN(std::unique_ptr<LogStore> store,
+                            LogStore::Open({.files = options.files,
+                                            .folder = options.state_dir + "/log",
+                                            .schema_hash = job.schema_hash,
+                                            .fsync = options.fsync}));
+  if (store->cut().has_value()) LogError(CutText(*store->cut()));
+  return store;
+}
+
 absl::StatusOr<std::unique_ptr<History>> History::Open(const std::shared_ptr<const Job>& job,
                                                        HistoryOptions options) {
   const absl::Duration begin = SteadyClock().Now();
   FileSystem* const files = options.files;
   GRADWIRE_ASSIGN_OR_RETURN(ClaimedDirectory claimed,
                             ClaimStateDirectory(files, options.state_dir, *job));
-  GRADWIRE_ASSIGN_OR_RETURN(std::unique_ptr<LogStore> store,
-                            LogStore::Open({.files = files,
-                                            .folder = options.state_dir + "/log",
-                                            .schema_hash = job->schema_hash,
-                                            .fsync = options.fsync}));
-  if (store->cut().has_value()) LogError(CutText(*store->cut()));
+  GRADWIRE_ASSIGN_OR_RETURN(std::unique_ptr<LogStore> store, OpenStore(*job, options));
   std::unique_ptr<History> history(new History(job, std::move(options), std::move(store)));
   history->lock_ = std::move(claimed.lock);
   history->job_file_changes_ = std::move(claimed.changes);
@@ -54,6 +61,7 @@ absl::StatusOr<std::unique_ptr<History>> History::Open(const std::shared_ptr<con
   history->state_ = std::move(recovered.state);
   history->bytes_since_snapshot_ = recovered.bytes;
   if (history->replica_->started()) {
+    if (history->store_ == nullptr) history->log_.BeginAt(history->replica_->version() + 1);
     history->NoteHash();
     LogInfo(absl::StrCat(
         "recovered version ", history->replica_->version(), " from ",
@@ -66,6 +74,7 @@ absl::StatusOr<std::unique_ptr<History>> History::Open(const std::shared_ptr<con
 
 // A disk that takes longer over a snapshot than the training over two of them is waited for.
 absl::Status History::CheckDiskKeepsUp() const {
+  if (store_ == nullptr) return absl::OkStatus();  // there is no log to bound
   const size_t limit = 2 * options_.snapshot_bytes;
   if (bytes_since_snapshot_ <= limit || !snapshots_->publishing()) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrCat(
@@ -75,8 +84,9 @@ absl::Status History::CheckDiskKeepsUp() const {
 }
 
 bool History::MaySnapshot(uint64_t version, size_t bytes) {
-  const bool due = version > 0 && (version % state_->config().snapshot_every() == 0 ||
-                                   bytes_since_snapshot_ + bytes > options_.snapshot_bytes);
+  const bool long_log =
+      store_ != nullptr && bytes_since_snapshot_ + bytes > options_.snapshot_bytes;
+  const bool due = version > 0 && (version % state_->config().snapshot_every() == 0 || long_log);
   if (!due && !snapshot_owed_) return false;
   if (!snapshots_->publishing()) return true;
   if (!snapshot_owed_) {
@@ -103,7 +113,8 @@ absl::Status History::Commit(const std::shared_ptr<const Record>& record, const 
   GRADWIRE_RETURN_IF_ERROR(CheckDiskKeepsUp());
   const size_t bytes = record->bytes + record->server_part.size();
   const bool snapshot = MaySnapshot(record->version, bytes);
-  if (snapshot) store_->Roll();  // its record begins a segment: none before it is kept for it
+  if (snapshot && store_ != nullptr)
+    store_->Roll();  // its record begins a segment: none before it is kept for it
   GRADWIRE_RETURN_IF_ERROR(log_.Append(record));
   if (appended) appended();
   bytes_since_snapshot_ += bytes;
@@ -118,7 +129,7 @@ absl::Status History::Commit(const std::shared_ptr<const Record>& record, const 
   state_->Applied(*replica_);
   NoteHash();
   if (writer == nullptr) return absl::OkStatus();
-  snapshots_->Finish(std::move(writer), *replica_, state_->Encode(*replica_));
+  snapshots_->Finish(std::move(writer), *replica_, state_->EncodePieces(*replica_)->pieces());
   return absl::OkStatus();
 }
 
@@ -129,8 +140,16 @@ void History::NoteHash() {
   hashed_ = replica_->version();
 }
 
+uint64_t History::ParametersHash() {
+  const uint64_t version = replica_->version();
+  if (!parameters_hash_.has_value() || parameters_hash_->first != version) {
+    parameters_hash_ = {version, replica_->ParametersHash()};
+  }
+  return parameters_hash_->second;
+}
+
 absl::Status History::SaveSnapshot() {
-  return snapshots_->Save(*replica_, state_->Encode(*replica_));
+  return snapshots_->Save(*replica_, state_->EncodePieces(*replica_)->pieces());
 }
 
 absl::Status History::NoteFinished() {
@@ -148,7 +167,17 @@ absl::Status History::NoteJobFile() {
   return absl::OkStatus();
 }
 
+void History::SnapshotForJoiner() {
+  if (store_ != nullptr || !replica_->started()) return;
+  const std::optional<Snapshots::File> newest = snapshots_->Newest(UINT64_MAX);
+  const uint64_t next = newest.has_value() ? newest->version + 1 : 0;
+  if (log_.range().oldest <= next) return;
+  const absl::Status status = SaveSnapshot();
+  if (!status.ok()) LogWarning(absl::StrCat("no snapshot for a worker: ", status.message()));
+}
+
 void History::SyncLog(absl::Duration now) {
+  if (store_ == nullptr) return;
   if (const absl::Status status = store_->SyncDue(now); !status.ok()) LogError(status.message());
 }
 
@@ -158,11 +187,11 @@ void History::Trim(uint64_t oldest_saved) {
   retained_for_ = newest->version;
   // What only workers' states need is kept as long as it is not too much.
   const std::optional<Snapshots::File> needed = snapshots_->Newest(oldest_saved);
-  const bool too_much = store_->bytes() > options_.log_retain;
+  const bool too_much = store_ != nullptr && store_->bytes() > options_.log_retain;
   snapshots_->Retain(too_much ? newest->version : oldest_saved);
   const std::vector<uint64_t> kept = snapshots_->versions();
   uint64_t keep_from = kept.front();
-  const bool reaches_seed = !too_much && store_->range().oldest == 0;
+  const bool reaches_seed = !too_much && log_.range().oldest == 0;
   if (!needed.has_value() && reaches_seed) keep_from = 0;
   // The record of the oldest snapshot stays: who starts from it names it.
   if (const absl::Status status = log_.TrimBelow(keep_from); !status.ok()) {

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -61,6 +63,10 @@ class History {
   // For the snapshot under way.
   void WaitForSnapshot() { snapshots_->Wait(); }
 
+  // Where the log is not on disk, and no longer reaches back to a snapshot: makes one here, so that
+  // whoever has no replica gets one that the log goes on from.  A failure is a warning.
+  void SnapshotForJoiner();
+
   // A few times a second: syncs the log where its policy says so.
   void SyncLog(absl::Duration now);
   // The same: gives up what nobody needs.  `oldest_saved` is the oldest version of a worker's
@@ -73,12 +79,18 @@ class History {
   const Replica& replica() const { return *replica_; }
   const Snapshots& snapshots() const { return *snapshots_; }
 
+  // The replica's, computed once a version: at the job's end every worker asks for it.
+  uint64_t ParametersHash();
+
   // The replica's hash at that version, if it was the last one at which replicas are compared.
   const uint64_t* comparable_hash(uint64_t version) const {
     return has_hash_ && hashed_ == version ? &hash_ : nullptr;
   }
 
  private:
+  // The log's files, made ready and checked; null where the job keeps none.
+  static absl::StatusOr<std::unique_ptr<LogStore>> OpenStore(const Job& job,
+                                                             const HistoryOptions& options);
   History(std::shared_ptr<const Job> job, HistoryOptions options, std::unique_ptr<LogStore> store)
       : job_(std::move(job)),
         options_(std::move(options)),
@@ -94,15 +106,16 @@ class History {
   const HistoryOptions options_;
   std::unique_ptr<FileLock> lock_;
   v1::Settings job_file_changes_;
-  uint64_t finished_at_ = 0;  // noted; 0: not
-  const std::unique_ptr<LogStore> store_;
+  uint64_t finished_at_ = 0;               // noted; 0: not
+  const std::unique_ptr<LogStore> store_;  // null: log snapshots_only
   UpdateLog log_;
   std::unique_ptr<Snapshots> snapshots_;
   std::unique_ptr<Replica> replica_;
   std::unique_ptr<ServerState> state_;
   bool has_hash_ = false;
   uint64_t hash_ = 0;
-  uint64_t hashed_ = 0;  // its version
+  uint64_t hashed_ = 0;                                           // its version
+  std::optional<std::pair<uint64_t, uint64_t>> parameters_hash_;  // and its version before it
   size_t bytes_since_snapshot_ = 0;
   bool snapshot_owed_ = false;  // it was due while the one before was being written
   uint64_t retained_for_ = 0;   // the newest snapshot when old files were last given up

@@ -15,6 +15,7 @@
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "common/base/allocator.h"
 #include "common/base/exit_code.h"
 #include "common/base/log.h"
@@ -24,6 +25,7 @@
 #include "common/replica/job.h"
 #include "common/replica/snapshot.h"
 #include "server/server.h"
+#include "server/server_memory.h"
 #include "server/summary.h"
 
 ABSL_FLAG(std::string, job, "", "Job file, .textproto or .json; required.");
@@ -52,6 +54,9 @@ ABSL_FLAG(
 ABSL_FLAG(std::string, summary, "", "File for a JSON summary when the job ends.");
 ABSL_FLAG(std::string, kernel, "auto",
           "Instruction set: auto, scalar, sse4, avx2, avx512 or neon.");
+ABSL_FLAG(std::string, memory_limit, "auto",
+          "A job that needs more memory is refused at start, with the sum shown: auto (the control "
+          "group's, or the machine's), none, or bytes, as 16GiB.");
 ABSL_FLAG(absl::Duration, drain, absl::Seconds(5), "Longest wait for the open step at SIGTERM.");
 
 namespace gradwire {
@@ -84,6 +89,18 @@ absl::StatusOr<std::string> MakeTemporaryFolder() {
 bool SignalCame(const sigset_t& signals) {
   const timespec poll = {.tv_sec = 0, .tv_nsec = 50'000'000};
   return sigtimedwait(&signals, nullptr, &poll) > 0;
+}
+
+absl::Status CheckMemory(const Job& job, const ServerOptions& options) {
+  const MemoryNeed need =
+      ServerMemoryNeed(job, {.in_flight = CoordinatorOptions().max_waiting_bytes,
+                             .stream_window = options.stream_window,
+                             .cached_log = options.history.max_cached_bytes});
+  GRADWIRE_ASSIGN_OR_RETURN(const MemoryLimit limit,
+                            ParseMemoryLimit(absl::GetFlag(FLAGS_memory_limit)));
+  GRADWIRE_RETURN_IF_ERROR(CheckMemory("the server", need, limit));
+  LogInfo(absl::StrCat("memory: at most about ", need.total(), " bytes: ", need.Text()));
+  return absl::OkStatus();
 }
 
 // The summary, and, if the job has ended, the line that says with what.
@@ -133,6 +150,7 @@ absl::Status Run(const sigset_t& signals) {
   }
   options.models.bytes_per_second = snapshot_rate * 1e6;
   GRADWIRE_ASSIGN_OR_RETURN(options.history.fsync, ParseFsyncPolicy(absl::GetFlag(FLAGS_fsync)));
+  GRADWIRE_RETURN_IF_ERROR(CheckMemory(*job, options));
   std::string temporary;
   if (options.history.state_dir.empty()) {
     GRADWIRE_ASSIGN_OR_RETURN(temporary, MakeTemporaryFolder());
@@ -180,6 +198,8 @@ absl::Status Run(const sigset_t& signals) {
 
 int main(int argc, char** argv) {
   gradwire::KeepFreedMemory();
+  // gRPC's locks are as they are; Debian's build looks for cycles in every one that is taken.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   // Before any thread exists, so that all of them leave these signals to us.
   sigset_t signals;
   sigemptyset(&signals);

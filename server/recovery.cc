@@ -32,10 +32,10 @@ absl::Status CheckOnLog(const LoadedSnapshot& loaded, const LogStore& log) {
       " in the snapshot and ", HashText(record->chain_hash), " on the log"));
 }
 
-absl::StatusOr<Recovered> FromSnapshot(const std::shared_ptr<const Job>& job, const LogStore& log,
+absl::StatusOr<Recovered> FromSnapshot(const std::shared_ptr<const Job>& job, const LogStore* log,
                                        const Snapshots& snapshots, uint64_t version) {
   GRADWIRE_ASSIGN_OR_RETURN(LoadedSnapshot loaded, snapshots.Load(version));
-  GRADWIRE_RETURN_IF_ERROR(CheckOnLog(loaded, log));
+  if (log != nullptr) GRADWIRE_RETURN_IF_ERROR(CheckOnLog(loaded, *log));
   GRADWIRE_ASSIGN_OR_RETURN(Recovered found, FromSeed(job));
   GRADWIRE_RETURN_IF_ERROR(
       found.state->Load(loaded.server_state, version, loaded.contents.chain_hash));
@@ -45,7 +45,7 @@ absl::StatusOr<Recovered> FromSnapshot(const std::shared_ptr<const Job>& job, co
 }
 
 // The newest that is whole, or the seed.
-absl::StatusOr<Recovered> Start(const std::shared_ptr<const Job>& job, const LogStore& log,
+absl::StatusOr<Recovered> Start(const std::shared_ptr<const Job>& job, const LogStore* log,
                                 Snapshots* snapshots) {
   std::vector<uint64_t> versions = snapshots->versions();
   std::reverse(versions.begin(), versions.end());
@@ -75,7 +75,8 @@ absl::Status CheckReach(const LogStore::Range& range, const Recovered& start) {
 
 absl::StatusOr<Recovered> Recover(const std::shared_ptr<const Job>& job, LogStore* log,
                                   Snapshots* snapshots) {
-  GRADWIRE_ASSIGN_OR_RETURN(Recovered recovered, Start(job, *log, snapshots));
+  GRADWIRE_ASSIGN_OR_RETURN(Recovered recovered, Start(job, log, snapshots));
+  if (log == nullptr) return recovered;
   Replica* const replica = recovered.replica.get();
   const LogStore::Range range = log->range();
   GRADWIRE_RETURN_IF_ERROR(CheckReach(range, recovered));

@@ -24,7 +24,8 @@ struct Recovered {
 
 // Damaged snapshots are said and passed over.  A log that ends before the snapshot begins anew
 // there.  DataLoss names the version that is missing, or the record that does not replay, and
-// the remedy; nothing is changed then.
+// the remedy; nothing is changed then.  `log` is null where only snapshots are kept: the newest of
+// them is where it ends.
 absl::StatusOr<Recovered> Recover(const std::shared_ptr<const Job>& job, LogStore* log,
                                   Snapshots* snapshots);
 

@@ -36,6 +36,8 @@ void Round::Open(uint64_t step, absl::Span<const v1::Member> members, const Roun
   }
   ClearSums();
   waiting_bytes_ = 0;
+  any_refused_ = false;
+  first_awaited_ = 0;
 }
 
 BlockKey Round::key(size_t block) const {
@@ -46,10 +48,10 @@ BlockKey Round::key(size_t block) const {
 }
 
 Round::Slot* Round::Find(uint32_t rank) {
-  for (Slot& slot : slots_) {
-    if (slot.member.rank() == rank) return &slot;
-  }
-  return nullptr;
+  const auto found = std::lower_bound(
+      slots_.begin(), slots_.end(), rank,
+      [](const Slot& slot, uint32_t wanted) { return slot.member.rank() < wanted; });
+  return found != slots_.end() && found->member.rank() == rank ? &*found : nullptr;
 }
 
 const Round::Slot* Round::Find(uint32_t rank) const { return const_cast<Round*>(this)->Find(rank); }
@@ -153,6 +155,8 @@ void Round::Advance(size_t block) {
     // Its bytes were checked when it came; what can still fail is the sum.
     if (!codec(block).Accumulate(key(block), found->second, &sums_[block]).ok()) {
       slot.refused = true;
+      any_refused_ = true;
+      first_awaited_ = 0;
       return;
     }
     ++slot.summed;
@@ -186,6 +190,7 @@ void Round::Forget(Slot* slot) {
   slot->ended = false;
   slot->refused = false;
   slot->end.Clear();
+  first_awaited_ = 0;
 }
 
 void Round::ClearSums() {
@@ -262,13 +267,18 @@ void Round::CloseWithWhole() {
 }
 
 const v1::Member* Round::RefusedMember() const {
+  if (!any_refused_) return nullptr;
   for (const Slot& slot : slots_) {
     if (slot.refused && !slot.skipped) return &slot.member;
   }
   return nullptr;
 }
 
-bool Round::complete() const { return !keeps() && awaited() == 0; }
+// Asked with every message: the slots that wait for nothing are passed over once.
+bool Round::complete() const {
+  while (first_awaited_ < slots_.size() && !slots_[first_awaited_].awaited()) ++first_awaited_;
+  return !keeps() && first_awaited_ == slots_.size();
+}
 
 size_t Round::arrived() const {
   return static_cast<size_t>(

@@ -144,7 +144,9 @@ class Round {
   std::vector<size_t> next_;       // by block: the slot whose payload is added next
   Accumulator scratch_;            // to check a payload that has to wait
   size_t waiting_bytes_ = 0;
-  bool closed_ = false;  // by CloseWithWhole
+  bool any_refused_ = false;          // of slots, since Open
+  mutable size_t first_awaited_ = 0;  // no slot before it is awaited
+  bool closed_ = false;               // by CloseWithWhole
 };
 
 }  // namespace gradwire

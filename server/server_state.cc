@@ -169,6 +169,14 @@ void ServerState::Applied(const Replica& replica) {
 }
 
 std::string ServerState::Encode(const Replica& replica) const {
+  return EncodeStateFile(ToFile(replica));
+}
+
+std::unique_ptr<StatePieces> ServerState::EncodePieces(const Replica& replica) const {
+  return std::make_unique<StatePieces>(ToFile(replica));
+}
+
+StateFile ServerState::ToFile(const Replica& replica) const {
   StateFile file;
   file.kind = kKind;
   file.texts["version"] = absl::StrCat(replica.version());
@@ -180,11 +188,11 @@ std::string ServerState::Encode(const Replica& replica) const {
   file.texts["settings"] = SettingsOf(config_).SerializeAsString();
   file.doubles["learning_rate"] = learning_rate_.state();
   file.doubles["reset"] = reset_rule_.state();
-  file.floats["reset.reference"] = reset_rule_.reference();
+  file.float_views["reset.reference"] = {reset_rule_.reference()};
   file.doubles["on_demand"] = on_demand_.state();
-  file.floats["on_demand.start"] = on_demand_.start();
+  file.float_views["on_demand.start"] = {on_demand_.start()};
   update_maker_.Save(&file);
-  return EncodeStateFile(file);
+  return file;
 }
 
 absl::Status ServerState::Load(absl::string_view bytes, uint64_t version,

@@ -66,9 +66,12 @@ class ServerState {
   // one history's state from another's.  InvalidArgument or DataLoss: damaged, of another job or
   // point; this is of no more use then.
   std::string Encode(const Replica& replica) const;
+  // The same bytes in pieces: they show this object, as it is until it changes.
+  std::unique_ptr<StatePieces> EncodePieces(const Replica& replica) const;
   absl::Status Load(absl::string_view bytes, uint64_t version, const ChainHash& chain_hash);
 
  private:
+  StateFile ToFile(const Replica& replica) const;
   void NoteHeader(uint64_t version, const v1::Header& header);
   absl::Status TakeSettings(const v1::Settings& settings);
 

@@ -140,53 +140,60 @@ bool Snapshots::publishing() const {
 
 std::unique_ptr<SnapshotWriter> Snapshots::Begin(const SnapshotPoint& point) {
   Wait();
-  absl::StatusOr<std::unique_ptr<SnapshotWriter>> writer = SnapshotWriter::Begin(
-      options_.files, PathOf(point.version, absl::StrCat(kSnapshot, kPartial)), *job_, point);
+  absl::StatusOr<std::unique_ptr<SnapshotWriter>> writer = NewWriter(point);
   if (writer.ok()) return *std::move(writer);
   LogWarning(
       absl::StrCat("no snapshot of version ", point.version, ": ", writer.status().message()));
   return nullptr;
 }
 
+absl::StatusOr<std::unique_ptr<SnapshotWriter>> Snapshots::NewWriter(
+    const SnapshotPoint& point) const {
+  return SnapshotWriter::Begin(
+      options_.files,
+      {.snapshot = PathOf(point.version, absl::StrCat(kSnapshot, kPartial)),
+       .server = PathOf(point.version, absl::StrCat(kServer, kPartial))},
+      *job_, point);
+}
+
 void Snapshots::Finish(std::unique_ptr<SnapshotWriter> writer, const Replica& replica,
-                       std::string server_state) {
-  writer->WriteRest(replica);
+                       absl::Span<const absl::string_view> server_state) {
+  writer->WriteRest(replica, server_state);
   {
     MutexLock lock(&mu_);
     publishing_ = true;
   }
-  publisher_ = std::thread(
-      [this, writer = std::move(writer), server_state = std::move(server_state)]() mutable {
-        const absl::Status status = Publish(writer.get(), server_state);
-        if (!status.ok()) {
-          LogWarning(absl::StrCat("the snapshot of version ", writer->point().version,
-                                  " failed: ", status.message(), "; the log keeps what it has"));
-        }
-        MutexLock lock(&mu_);
-        publishing_ = false;
-      });
+  publisher_ = std::thread([this, writer = std::move(writer)]() mutable {
+    const absl::Status status = Publish(writer.get());
+    if (!status.ok()) {
+      LogWarning(absl::StrCat("the snapshot of version ", writer->point().version,
+                              " failed: ", status.message(), "; the log keeps what it has"));
+    }
+    MutexLock lock(&mu_);
+    publishing_ = false;
+  });
 }
 
-absl::Status Snapshots::Publish(SnapshotWriter* writer, const std::string& server_state) {
+absl::Status Snapshots::Publish(SnapshotWriter* writer) {
   FileSystem* const files = options_.files;
   const uint64_t version = writer->point().version;
+  const SnapshotPaths& written = writer->paths();
   const auto publish = [&]() -> absl::Status {
     GRADWIRE_RETURN_IF_ERROR(writer->Sync());
     Manifest manifest;
     manifest.version = version;
     manifest.chain_hash = writer->point().chain_hash;
-    GRADWIRE_ASSIGN_OR_RETURN(manifest.snapshot, DescribeFile(files, writer->path()));
-    ChainHasher hasher;
-    hasher.Add(server_state);
-    manifest.server = {.bytes = server_state.size(), .hash = hasher.Finish()};
-    GRADWIRE_RETURN_IF_ERROR(WriteFileAtomically(PathOf(version, kServer), server_state, files));
-    GRADWIRE_RETURN_IF_ERROR(files->Rename(writer->path(), PathOf(version, kSnapshot)));
+    GRADWIRE_ASSIGN_OR_RETURN(manifest.snapshot, DescribeFile(files, written.snapshot));
+    GRADWIRE_ASSIGN_OR_RETURN(manifest.server, DescribeFile(files, written.server));
+    GRADWIRE_RETURN_IF_ERROR(files->Rename(written.server, PathOf(version, kServer)));
+    GRADWIRE_RETURN_IF_ERROR(files->Rename(written.snapshot, PathOf(version, kSnapshot)));
+    GRADWIRE_RETURN_IF_ERROR(files->SyncFolder(folder_));
     return WriteFileAtomically(PathOf(version, kManifest), EncodeManifest(manifest), files);
   };
   const absl::Status status = publish();
   if (!status.ok()) {
     for (const std::string& path :
-         {writer->path(), PathOf(version, kSnapshot), PathOf(version, kServer)}) {
+         {written.snapshot, written.server, PathOf(version, kSnapshot), PathOf(version, kServer)}) {
       RemoveOrWarn(files, path);
     }
     return status;
@@ -202,23 +209,20 @@ void Snapshots::Wait() {
   if (publisher_.joinable()) publisher_.join();
 }
 
-absl::Status Snapshots::Save(const Replica& replica, const std::string& server_state) {
+absl::Status Snapshots::Save(const Replica& replica,
+                             absl::Span<const absl::string_view> server_state) {
   Wait();
   const std::optional<File> newest = Newest(replica.version());
   if (newest.has_value() && newest->version == replica.version()) return absl::OkStatus();
-  const SnapshotPoint point = PointOf(replica);
-  GRADWIRE_ASSIGN_OR_RETURN(
-      const std::unique_ptr<SnapshotWriter> writer,
-      SnapshotWriter::Begin(
-          options_.files, PathOf(point.version, absl::StrCat(kSnapshot, kPartial)), *job_, point));
+  GRADWIRE_ASSIGN_OR_RETURN(const std::unique_ptr<SnapshotWriter> writer,
+                            NewWriter(PointOf(replica)));
   for (size_t b = 0; b < job_->layout.blocks(); ++b) writer->WriteBlock(replica, b);
-  writer->WriteRest(replica);
-  return Publish(writer.get(), server_state);
+  writer->WriteRest(replica, server_state);
+  return Publish(writer.get());
 }
 
 absl::Status Snapshots::SaveFinal(const Replica& replica) const {
-  return WriteFileAtomically(options_.state_dir + "/final.safetensors",
-                             EncodeSnapshot(replica, false), options_.files);
+  return WriteModel(replica, options_.state_dir + "/final.safetensors", options_.files);
 }
 
 void Snapshots::Retain(uint64_t needed) {

@@ -21,6 +21,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "common/base/file_system.h"
 #include "common/base/mutex.h"
 #include "common/replica/replica.h"
@@ -78,13 +79,14 @@ class Snapshots {
   bool publishing() const ABSL_LOCKS_EXCLUDED(mu_);
   // Null, with a warning, when a file cannot be made.  Waits for the one before: see publishing().
   std::unique_ptr<SnapshotWriter> Begin(const SnapshotPoint& point);
-  // Syncs, names and lists it in the background; a failure is a warning.
+  // Writes the rest, and the server's state, whose pieces follow each other; then syncs, names and
+  // lists it in the background.  A failure is a warning.
   void Finish(std::unique_ptr<SnapshotWriter> writer, const Replica& replica,
-              std::string server_state) ABSL_LOCKS_EXCLUDED(mu_);
+              absl::Span<const absl::string_view> server_state) ABSL_LOCKS_EXCLUDED(mu_);
   // Until the one under way is listed, or has failed.
   void Wait();
   // A snapshot here and now, when there is none of this version.
-  absl::Status Save(const Replica& replica, const std::string& server_state)
+  absl::Status Save(const Replica& replica, absl::Span<const absl::string_view> server_state)
       ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status SaveFinal(const Replica& replica) const;
 
@@ -100,8 +102,8 @@ class Snapshots {
   Snapshots(Options options, std::shared_ptr<const Job> job);
   std::string PathOf(uint64_t version, absl::string_view ending) const;
   void RemoveUnfinished(const std::vector<std::string>& names) const;
-  absl::Status Publish(SnapshotWriter* writer, const std::string& server_state)
-      ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status Publish(SnapshotWriter* writer) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<std::unique_ptr<SnapshotWriter>> NewWriter(const SnapshotPoint& point) const;
 
   const Options options_;
   const std::shared_ptr<const Job> job_;

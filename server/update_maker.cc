@@ -206,12 +206,9 @@ absl::Status UpdateMaker::ReplayBlock(const v1::BlockPayload& block, const v1::H
 
 void UpdateMaker::Save(StateFile* file) const {
   file->doubles["noise.total"] = {noise_.total()};
-  file->doubles["noise.drawn"] = noise_.drawn();
-  file->floats["downlink.residual"] = downlink_.residual();
-  std::vector<float>& all = file->floats["codec.state"];
-  for (const std::vector<float>& state : codec_state_) {
-    all.insert(all.end(), state.begin(), state.end());
-  }
+  file->double_views["noise.drawn"] = noise_.drawn();
+  file->float_views["downlink.residual"] = {downlink_.residual()};
+  file->float_views["codec.state"].assign(codec_state_.begin(), codec_state_.end());
 }
 
 absl::Status UpdateMaker::Load(StateFile* file) {

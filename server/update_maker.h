@@ -51,7 +51,8 @@ class UpdateMaker {
   absl::Status Replay(const std::vector<v1::UpdatePart>& parts, const v1::ServerPart& kept,
                       const Replica& replica, Touched* touched);
 
-  // All that is kept, and back.  InvalidArgument: not what Save gives for this job.
+  // All that is kept, as views of it where it is long; and back.  InvalidArgument: not what Save
+  // gives for this job.
   void Save(StateFile* file) const;
   absl::Status Load(StateFile* file);
 

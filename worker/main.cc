@@ -15,6 +15,7 @@
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/base/allocator.h"
 #include "common/base/exit_code.h"
@@ -23,9 +24,12 @@
 #include "common/base/status_macros.h"
 #include "common/kernels/target.h"
 #include "common/replica/job.h"
+#include "common/replica/memory_need.h"
 #include "worker/client/sharded_session.h"
 #include "worker/client/stop_flag.h"
+#include "worker/client/worker_memory.h"
 #include "worker/client/worker_state.h"
+#include "worker/data/load.h"
 #include "worker/models/blas.h"
 #include "worker/train/loop.h"
 #include "worker/train/watch.h"
@@ -50,6 +54,9 @@ ABSL_FLAG(std::string, job, "",
 ABSL_FLAG(std::string, kernel, "auto", "Instruction set of the kernels; all give the same bits.");
 ABSL_FLAG(absl::Duration, give_up_after, absl::Minutes(5),
           "How long to try without a word from the server.");
+ABSL_FLAG(std::string, memory_limit, "auto",
+          "A job that needs more memory is refused at start, with the sum shown: auto (the control "
+          "group's, or the machine's), none, or bytes, as 16GiB.");
 ABSL_FLAG(std::string, metrics, "", "Writes a JSON line for every step to this file.");
 ABSL_FLAG(
     std::string, role, "train",
@@ -92,6 +99,14 @@ struct WorkerOptions {
   std::string kernel;
 };
 
+absl::Status CheckMemory(const Job& job, const std::string& data, const MemoryLimit& limit) {
+  MemoryNeed need = WorkerMemoryNeed(job);
+  need.Add("data set", DataBytes(data));
+  GRADWIRE_RETURN_IF_ERROR(CheckMemory("this worker", need, limit));
+  LogInfo(absl::StrCat("memory: at most about ", need.total(), " bytes: ", need.Text()));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<WorkerOptions> OptionsFromFlags() {
   WorkerOptions options;
   options.session.server = absl::GetFlag(FLAGS_server);
@@ -114,6 +129,11 @@ absl::StatusOr<WorkerOptions> OptionsFromFlags() {
   options.every = absl::GetFlag(FLAGS_every);
   options.job_path = absl::GetFlag(FLAGS_job);
   options.kernel = absl::GetFlag(FLAGS_kernel);
+  GRADWIRE_ASSIGN_OR_RETURN(const MemoryLimit limit,
+                            ParseMemoryLimit(absl::GetFlag(FLAGS_memory_limit)));
+  options.session.admit = [data = options.loop.data, limit](const Job& job) {
+    return CheckMemory(job, data, limit);
+  };
   if (options.session.give_up_after < absl::ZeroDuration()) {
     return absl::InvalidArgumentError("--give_up_after is negative");
   }
@@ -197,5 +217,7 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   gradwire::KeepFreedMemory();
+  // gRPC's locks are as they are; Debian's build looks for cycles in every one that is taken.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   return gradwire::Main(argc, argv);
 }

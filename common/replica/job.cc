@@ -53,6 +53,13 @@ uint64_t SchemaHash(const Job& job) {
   return Hash64(absl::string_view(text));
 }
 
+// A hash reads all parameters: so often that a step has at most 100,000 of them to bear.
+uint64_t UsualHashEvery(size_t dimension) {
+  constexpr uint64_t kLeast = 100;
+  constexpr uint64_t kParametersPerStep = 100000;
+  return std::max(kLeast, dimension / kParametersPerStep);
+}
+
 // Makes the part that a field of the configuration names.
 template <typename Part>
 absl::Status MakePart(absl::string_view field, absl::StatusOr<Part> made, Part* part) {
@@ -187,10 +194,12 @@ const Codec& Job::CodecOf(size_t block, bool flush) const {
 }
 
 absl::StatusOr<std::shared_ptr<const Job>> MakeJob(v1::JobConfig config, Shard shard) {
+  const bool hashes_as_usual = config.hash_every() == 0;
   FillJobDefaults(&config);
   GRADWIRE_RETURN_IF_ERROR(CheckJob(config));
   auto job = std::make_shared<Job>();
   GRADWIRE_ASSIGN_OR_RETURN(job->layout, Layout::FromModel(config.model()));
+  if (hashes_as_usual) config.set_hash_every(UsualHashEvery(job->layout.dimension()));
   job->config = std::move(config);
   GRADWIRE_RETURN_IF_ERROR(MakeParts(job.get()));
   GRADWIRE_RETURN_IF_ERROR(MakePlans(job.get()));
@@ -232,6 +241,13 @@ std::vector<std::string> JobWarnings(const Job& job) {
         "signal; accuracy suffers. Use plain sgd, rmsprop, ftml or adam with beta1=0, or top_k, or "
         "a ratio of at least ",
         kBursts));
+  }
+  if (job.keeps_no_log()) {
+    warnings.push_back(absl::StrCat(
+        "log ", kSnapshotsOnly, ": a killed server loses up to ", job.config.snapshot_every(),
+        " versions (snapshot_every) and with them the workers' residuals; only the newest updates "
+        "are there for who lags behind, a worker that joins costs a snapshot, and no history can "
+        "be looked at. Use log full to lose nothing"));
   }
   return warnings;
 }

@@ -25,6 +25,8 @@ namespace gradwire {
 // Raised with any change in the bits that apply gives; another revision is refused.
 inline constexpr uint32_t kApplyRevision = 1;
 
+inline constexpr char kSnapshotsOnly[] = "snapshots_only";  // JobConfig.log
+
 // Immutable; shared by everything that works on the job.
 struct Job {
   v1::JobConfig config;  // defaults filled in
@@ -47,6 +49,9 @@ struct Job {
   // optimizer's vectors, and the mean of gradients where the feedback is EF21's.
   std::vector<StateVector> state_vectors() const;
   size_t basis_size() const;  // of all blocks
+
+  // The server keeps snapshots, but no updates on disk.
+  bool keeps_no_log() const { return config.log() == kSnapshotsOnly; }
 
   // Coordinates of a block's key; basis, rank and unit are the caller's.
   BlockKey Key(uint64_t step, size_t block) const;

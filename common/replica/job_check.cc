@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/replica/field_check.h"
+#include "common/replica/job.h"
 #include "common/replica/model_tensors.h"
 
 namespace gradwire {
@@ -121,6 +122,19 @@ absl::Status CheckConsistency(const v1::JobConfig& config) {
   return CheckField("quorum.deadline_seconds", quorum.deadline_seconds(), 0.001, 3600.0);
 }
 
+absl::Status CheckLog(const v1::JobConfig& config) {
+  if (config.log().empty()) return absl::OkStatus();
+  if (config.log() != kSnapshotsOnly) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("log: \"", config.log(), "\" is neither full nor ", kSnapshotsOnly));
+  }
+  if (config.consistency() != v1::ASYNC) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("log: ", kSnapshotsOnly,
+                   " does not go with consistency ASYNC: after a crash nobody would know which of "
+                   "a worker's payloads are in the model; choose log full, or SYNC or QUORUM"));
+}
+
 absl::Status CheckTarget(const v1::JobConfig& config) {
   if (!config.has_target()) return absl::OkStatus();
   if (config.target().metric().empty() || config.target().metric().size() > kMaxNameBytes) {
@@ -153,6 +167,7 @@ void FillJobDefaults(v1::JobConfig* config) {
   if (config->trainer().batch() == 0) config->mutable_trainer()->set_batch(64);
   if (config->snapshot_every() == 0) config->set_snapshot_every(1000);
   if (config->hash_every() == 0) config->set_hash_every(100);
+  if (config->log() == "full") config->clear_log();  // as it was before there was a choice
   FillMembershipDefaults(config->mutable_membership());
   if (config->consistency() == v1::QUORUM) {
     FillQuorumDefaults(config->membership().workers(), config->mutable_quorum());
@@ -178,6 +193,7 @@ absl::Status CheckJob(const v1::JobConfig& config) {
       CheckField("trainer.eval_every", config.trainer().eval_every(), 0, kMaxSteps));
   GRADWIRE_RETURN_IF_ERROR(CheckTarget(config));
   GRADWIRE_RETURN_IF_ERROR(CheckField("snapshot_every", config.snapshot_every(), 1, kMaxSteps));
+  GRADWIRE_RETURN_IF_ERROR(CheckLog(config));
   return CheckField("hash_every", config.hash_every(), 1, kMaxSteps);
 }
 

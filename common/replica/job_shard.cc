@@ -40,6 +40,11 @@ absl::Status CheckFits(const Job& job) {
     return NeedsTheWhole("consistency", v1::Consistency_Name(config.consistency()), "choose SYNC");
   }
   if (config.lag() > 0) return NeedsTheWhole("lag", absl::StrCat(config.lag()), "choose 0");
+  if (job.keeps_no_log()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "log: \"", config.log(), "\" does not go with more than one shard, which find ",
+        "a common version by their logs; choose full, or use one server"));
+  }
   if (job.clip.kind == Clip::Kind::kNorm) {
     return NeedsTheWhole("clip", config.clip(), "choose value:LIMIT or none");
   }

@@ -285,7 +285,7 @@ absl::StatusOr<std::shared_ptr<const Record>> LogStore::Read(uint64_t version) c
 
 LogStore::Range LogStore::range() const {
   MutexLock lock(&mu_);
-  if (log_.places.empty()) return {};
+  if (log_.places.empty()) return {.oldest = log_.oldest};
   return {.empty = false,
           .oldest = log_.oldest,
           .newest = log_.oldest + log_.places.size() - 1,

@@ -88,7 +88,7 @@ class LogStore {
 
   struct Range {
     bool empty = true;
-    uint64_t oldest = 0;
+    uint64_t oldest = 0;  // of an empty log: the first that it will have
     uint64_t newest = 0;
     ChainHash newest_chain_hash = {};
   };

@@ -2,6 +2,7 @@
 // Implementation of state_file.h.
 #include "common/replica/state_file.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <utility>
@@ -27,25 +28,14 @@ ChainHash HashOf(absl::string_view file) {
   return hasher.Finish();
 }
 
-void AppendBytes(const std::string& value, std::string* out) {
-  AppendLittleEndian(uint64_t{value.size()}, out);
-  *out += value;
-}
+template <typename Number>
+using Parts = std::map<std::string, std::vector<absl::Span<const Number>>>;
 
-template <typename T>
-void AppendBytes(const std::vector<T>& values, std::string* out) {
-  AppendLittleEndian(uint64_t{values.size()}, out);
-  out->append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
-}
-
-template <typename Value>
-void AppendList(const std::map<std::string, Value>& list, std::string* out) {
-  AppendLittleEndian(static_cast<uint32_t>(list.size()), out);
-  for (const auto& [name, value] : list) {
-    AppendLittleEndian(static_cast<uint32_t>(name.size()), out);
-    *out += name;
-    AppendBytes(value, out);
-  }
+template <typename Number>
+Parts<Number> PartsOf(const std::map<std::string, std::vector<Number>>& vectors) {
+  Parts<Number> parts;
+  for (const auto& [name, values] : vectors) parts[name] = {absl::MakeConstSpan(values)};
+  return parts;
 }
 
 // Takes values off the front of some bytes; false where they end too soon.
@@ -118,19 +108,86 @@ absl::Status CheckWhole(absl::string_view bytes) {
 }  // namespace
 
 std::string EncodeStateFile(const StateFile& state) {
-  std::string file(kMagic, kMagicBytes);
-  file.append(kHashEnd - kMagicBytes, '\0');  // body_size and hash, filled in below
-  AppendLittleEndian(static_cast<uint32_t>(state.kind.size()), &file);
-  file += state.kind;
-  const size_t body_begin = file.size();
-  AppendList(state.texts, &file);
-  AppendList(state.floats, &file);
-  AppendList(state.doubles, &file);
-  std::string body_size;
-  AppendLittleEndian(uint64_t{file.size() - body_begin}, &body_size);
-  file.replace(kMagicBytes, body_size.size(), body_size);
-  file.replace(kHashOffset, sizeof(ChainHash), std::string(AsView(HashOf(file))));
+  StateFile shown = {.kind = state.kind, .texts = state.texts, .floats = {}, .doubles = {}};
+  shown.float_views = PartsOf(state.floats);
+  shown.float_views.insert(state.float_views.begin(), state.float_views.end());
+  shown.double_views = state.double_views;
+  for (const auto& [name, values] : state.doubles) shown.double_views[name] = values;
+  const StatePieces encoded(std::move(shown));
+  std::string file;
+  for (const absl::string_view piece : encoded.pieces()) file.append(piece.data(), piece.size());
   return file;
+}
+
+StatePieces::StatePieces(StateFile state) : state_(std::move(state)) {
+  std::string head(kMagic, kMagicBytes);
+  head.append(kHashEnd - kMagicBytes, '\0');  // body_size and hash, filled in at last
+  AppendLittleEndian(static_cast<uint32_t>(state_.kind.size()), &head);
+  head += state_.kind;
+  const size_t head_bytes = head.size();
+  own_.push_back(std::move(head));
+  std::map<std::string, const std::string*> texts;
+  for (const auto& [name, text] : state_.texts) texts[name] = &text;
+  Parts<float> floats = PartsOf(state_.floats);
+  floats.insert(state_.float_views.begin(), state_.float_views.end());
+  Parts<double> doubles = PartsOf(state_.doubles);
+  for (const auto& [name, values] : state_.double_views) doubles[name] = {values};
+  AddList(texts);
+  AddList(floats);
+  AddList(doubles);
+  Seal(head_bytes);
+}
+
+void StatePieces::Show(absl::string_view bytes) {
+  constexpr size_t kLong = size_t{1} << 16;
+  if (bytes.size() < kLong) return Copy(bytes);
+  shown_.push_back(bytes);
+  own_.emplace_back();
+}
+
+void StatePieces::AddValue(const std::string* text) {
+  AppendLittleEndian(uint64_t{text->size()}, &own_.back());
+  Show(*text);
+}
+
+template <typename Number>
+void StatePieces::AddValue(const std::vector<absl::Span<const Number>>& parts) {
+  uint64_t values = 0;
+  for (const absl::Span<const Number> part : parts) values += part.size();
+  AppendLittleEndian(values, &own_.back());
+  for (const absl::Span<const Number> part : parts) {
+    if (part.empty()) continue;  // it may have no address
+    Show({reinterpret_cast<const char*>(part.data()), part.size() * sizeof(Number)});
+  }
+}
+
+template <typename Value>
+void StatePieces::AddList(const std::map<std::string, Value>& list) {
+  AppendLittleEndian(static_cast<uint32_t>(list.size()), &own_.back());
+  for (const auto& [name, value] : list) {
+    AppendLittleEndian(static_cast<uint32_t>(name.size()), &own_.back());
+    Copy(name);
+    AddValue(value);
+  }
+}
+
+void StatePieces::Seal(size_t head_bytes) {
+  for (size_t i = 0; i < own_.size(); ++i) {
+    pieces_.emplace_back(own_[i]);
+    if (i < shown_.size()) pieces_.push_back(shown_[i]);
+  }
+  uint64_t bytes = 0;
+  for (const absl::string_view piece : pieces_) bytes += piece.size();
+  std::string body_size;
+  AppendLittleEndian(bytes - head_bytes, &body_size);
+  std::string& head = own_.front();  // from here on of one length: pieces_ still shows it
+  head.replace(kMagicBytes, body_size.size(), body_size);
+  ChainHasher hasher;
+  hasher.Add(pieces_.front().substr(0, kHashOffset));
+  hasher.Add(pieces_.front().substr(kHashEnd));
+  for (size_t i = 1; i < pieces_.size(); ++i) hasher.Add(pieces_[i]);
+  const ChainHash hash = hasher.Finish();
+  std::copy(hash.begin(), hash.end(), head.begin() + static_cast<ptrdiff_t>(kHashOffset));
 }
 
 absl::StatusOr<StateFile> DecodeStateFile(absl::string_view bytes, absl::string_view kind) {

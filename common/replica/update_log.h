@@ -36,16 +36,20 @@ std::shared_ptr<const Record> MakeRecord(uint64_t version, std::vector<std::stri
 
 class LogStore;
 
-// The records of a LogStore, the newest also in memory, for whoever serves them.  Thread-safe, but
+// The records of a LogStore, the newest also in memory, for whoever serves them; or, without a
+// store, these alone.  Thread-safe, but
 // for Append and TrimBelow, which want one caller.
 class UpdateLog {
  public:
   static constexpr size_t kMaxCached = 1000;  // records
 
   // Keeps the newest records in memory, up to kMaxCached that have `max_cached_bytes` together.
-  // `store` must outlive it.
+  // `store` must outlive it; null: nothing is on disk.
   UpdateLog(LogStore* store, size_t max_cached_bytes)
       : store_(store), max_cached_bytes_(max_cached_bytes) {}
+
+  // Without a store: the next record is that of `version`.
+  void BeginAt(uint64_t version) ABSL_LOCKS_EXCLUDED(mu_);
 
   // On disk as the store's policy says when it returns.  Errors are the store's; the log is
   // unchanged then, and the same record may be appended again.
@@ -56,14 +60,14 @@ class UpdateLog {
 
   struct Range {
     bool empty = true;
-    uint64_t oldest = 0;
+    uint64_t oldest = 0;  // of an empty log: the first that it will have
     uint64_t newest = 0;
     size_t cached_bytes = 0;  // of records in memory
   };
   // All from `oldest` to `newest` can be found from now on, until TrimBelow gives some up.
   Range range() const ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Gives up what is below `version`, as far as the store's files allow.
+  // Gives up what is below `version`, but for the newest, as far as the store's files allow.
   absl::Status TrimBelow(uint64_t version) ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
@@ -72,6 +76,7 @@ class UpdateLog {
   mutable Mutex mu_;
   std::deque<std::shared_ptr<const Record>> cached_ ABSL_GUARDED_BY(mu_);  // consecutive versions
   size_t cached_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t next_ ABSL_GUARDED_BY(mu_) = 0;  // without a store: the next record's version
 };
 
 }  // namespace gradwire

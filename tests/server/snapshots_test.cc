@@ -58,7 +58,7 @@ TEST(SnapshotsTest, KeepsTheNewestAndWhatIsNeededAndFindsTheNewestAtOrBelowAVers
   const auto job = MakeTestJob(kJob);
   EXPECT_FALSE((*snapshots)->Newest(100).has_value());
   for (const uint64_t version : {1, 3, 5, 7, 9}) {
-    ASSERT_TRUE((*snapshots)->Save(TrainedReplica(job, version), "state").ok());
+    ASSERT_TRUE((*snapshots)->Save(TrainedReplica(job, version), {"state"}).ok());
   }
   (*snapshots)->Retain(4);
   EXPECT_THAT((*snapshots)->versions(), ElementsAre(3, 7, 9));
@@ -80,7 +80,7 @@ TEST(SnapshotsTest, WhatIsReadBackIsTheReplica) {
   ASSERT_TRUE(snapshots.ok());
   const auto job = MakeTestJob(kJob);
   const Replica replica = TrainedReplica(job, 5);
-  ASSERT_TRUE((*snapshots)->Save(replica, "state").ok());
+  ASSERT_TRUE((*snapshots)->Save(replica, {"state"}).ok());
   const Snapshots::File file = *(*snapshots)->Newest(5);
   EXPECT_EQ(file.chain_hash, replica.chain_hash());
   const auto bytes = ReadModel(**snapshots, file, true);
@@ -100,7 +100,7 @@ TEST(SnapshotsTest, WithoutStateTheFileHasTheTensorsAlone) {
   ASSERT_TRUE(snapshots.ok());
   const auto job = MakeTestJob(kJob);
   const Replica replica = TrainedReplica(job, 5);
-  ASSERT_TRUE((*snapshots)->Save(replica, "state").ok());
+  ASSERT_TRUE((*snapshots)->Save(replica, {"state"}).ok());
   ASSERT_TRUE((*snapshots)->SaveFinal(replica).ok());
   const auto with = ReadModel(**snapshots, *(*snapshots)->Newest(5), true);
   const auto without = ReadModel(**snapshots, *(*snapshots)->Newest(5), false);
@@ -124,7 +124,7 @@ TEST(SnapshotsTest, AFileThatHasGoneIsAnErrorThatNamesIt) {
   const auto snapshots = OpenSnapshots(TestFolder());
   ASSERT_TRUE(snapshots.ok());
   const auto job = MakeTestJob(kJob);
-  ASSERT_TRUE((*snapshots)->Save(TrainedReplica(job, 1), "state").ok());
+  ASSERT_TRUE((*snapshots)->Save(TrainedReplica(job, 1), {"state"}).ok());
   const Snapshots::File file = *(*snapshots)->Newest(1);
   std::filesystem::remove(file.path);
   const auto bytes = ReadModel(**snapshots, file, true);
@@ -136,12 +136,12 @@ TEST(SnapshotsTest, WhatIsBeingReadStaysWholeWhenItIsRemoved) {
   const auto snapshots = OpenSnapshots(TestFolder(), 1);
   ASSERT_TRUE(snapshots.ok());
   const auto job = MakeTestJob(kJob);
-  ASSERT_TRUE((*snapshots)->Save(TrainedReplica(job, 1), "state").ok());
+  ASSERT_TRUE((*snapshots)->Save(TrainedReplica(job, 1), {"state"}).ok());
   const Snapshots::File file = *(*snapshots)->Newest(1);
   const auto whole = ReadFile(file.path, 1 << 20);
   const auto model = (*snapshots)->OpenModel(file, true);
   ASSERT_TRUE(model.ok() && whole.ok());
-  ASSERT_TRUE((*snapshots)->Save(TrainedReplica(job, 2), "state").ok());
+  ASSERT_TRUE((*snapshots)->Save(TrainedReplica(job, 2), {"state"}).ok());
   (*snapshots)->Retain(2);
   EXPECT_FALSE(std::filesystem::exists(file.path));
   EXPECT_EQ((*snapshots)->OpenModel(file, true).status().code(), absl::StatusCode::kNotFound);
@@ -152,7 +152,7 @@ TEST(SnapshotsTest, WhatIsBeingReadStaysWholeWhenItIsRemoved) {
 TEST(SnapshotsTest, ADamagedFileIsSaidWithItsPath) {
   const auto snapshots = OpenSnapshots(TestFolder());
   ASSERT_TRUE(snapshots.ok());
-  ASSERT_TRUE((*snapshots)->Save(TrainedReplica(MakeTestJob(kJob), 1), "state").ok());
+  ASSERT_TRUE((*snapshots)->Save(TrainedReplica(MakeTestJob(kJob), 1), {"state"}).ok());
   const Snapshots::File file = *(*snapshots)->Newest(1);
   const std::string whole = *ReadFile(file.path, 1 << 20);
   for (const size_t size : {size_t{0}, size_t{7}, size_t{100}}) {
@@ -172,7 +172,7 @@ TEST(SnapshotsTest, AnotherProcessFindsThemAndVerifiesThem) {
   const std::string folder = TestFolder();
   const auto job = MakeTestJob(kJob);
   const Replica replica = TrainedReplica(job, 5);
-  ASSERT_TRUE((*OpenSnapshots(folder))->Save(replica, "of the server").ok());
+  ASSERT_TRUE((*OpenSnapshots(folder))->Save(replica, {"of the server"}).ok());
   const auto snapshots = OpenSnapshots(folder);
   ASSERT_TRUE(snapshots.ok());
   EXPECT_EQ((*snapshots)->Newest(9)->chain_hash, replica.chain_hash());
@@ -188,7 +188,7 @@ TEST(SnapshotsTest, AnotherProcessFindsThemAndVerifiesThem) {
 TEST(SnapshotsTest, AChangedByteInAnyOfTheFilesIsFound) {
   const std::string folder = TestFolder();
   const auto job = MakeTestJob(kJob);
-  ASSERT_TRUE((*OpenSnapshots(folder))->Save(TrainedReplica(job, 5), "of the server").ok());
+  ASSERT_TRUE((*OpenSnapshots(folder))->Save(TrainedReplica(job, 5), {"of the server"}).ok());
   for (const char* ending : {"safetensors", "server"}) {
     const std::string path = folder + "/snapshots/000000000005." + ending;
     const std::string whole = *ReadFile(path, 1 << 20);

@@ -48,6 +48,8 @@ struct SessionOptions {
   Shard shard = {};                       // that the server is to be: see ShardedSession
   // Where the replica's parameters are to be, once the job is known; null: its own memory.
   std::function<absl::Span<float>(const Job& job)> home = nullptr;
+  // Asked for the server's job before anything of its size is made; an error ends Connect.
+  std::function<absl::Status(const Job&)> admit = {};
 };
 
 // What the worker is to do next.

@@ -80,6 +80,7 @@ absl::Status Session::TakeJob(const v1::JoinResponse& response) {
                      ": model, codec, optimizer or seed differ, or the builds do"));
   }
   if (store_ != nullptr) GRADWIRE_RETURN_IF_ERROR(store_->CheckSchema(job->schema_hash));
+  if (options_.admit) GRADWIRE_RETURN_IF_ERROR(options_.admit(*job));
   job_ = std::move(job);
   follower_ = std::make_unique<Follower>(
       job_, options_.home != nullptr ? options_.home(*job_) : absl::Span<float>());

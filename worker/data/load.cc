@@ -3,13 +3,16 @@
 #include "worker/data/load.h"
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <system_error>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "common/base/little_endian.h"
 #include "common/base/status_macros.h"
 #include "worker/data/idx.h"
 #include "worker/data/libsvm.h"
@@ -50,7 +53,38 @@ absl::StatusOr<DataPair> LoadIdxFolder(absl::string_view folder) {
   return pair;
 }
 
+// Of a gzipped file: as its last four bytes say, which is right below 4 GiB.
+uint64_t PlainBytes(const std::string& path) {
+  std::error_code error;
+  const uint64_t size = std::filesystem::file_size(path, error);
+  if (error) return 0;
+  if (!absl::EndsWith(path, ".gz")) return size;
+  std::ifstream file(path, std::ios::binary);
+  char tail[4] = {};
+  file.seekg(-static_cast<std::streamoff>(sizeof(tail)), std::ios::end);
+  file.read(tail, sizeof(tail));
+  return file ? LoadLittleEndian<uint32_t>(tail) : size;
+}
+
 }  // namespace
+
+uint64_t DataBytes(absl::string_view source) {
+  // A byte of an image becomes a float; of a LIBSVM file an entry takes at least four characters.
+  constexpr uint64_t kPerByte = sizeof(float);
+  uint64_t bytes = 0;
+  if (absl::ConsumePrefix(&source, "libsvm:")) {
+    for (const absl::string_view path : absl::StrSplit(source, ',')) {
+      bytes += kPerByte * PlainBytes(std::string(path));
+    }
+    return bytes;
+  }
+  for (const char* name : {"train-images-idx3-ubyte", "train-labels-idx1-ubyte",
+                           "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"}) {
+    const absl::StatusOr<std::string> path = FindIdxFile(source, name);
+    if (path.ok()) bytes += kPerByte * PlainBytes(*path);
+  }
+  return bytes;
+}
 
 absl::StatusOr<DataPair> LoadData(absl::string_view source) {
   absl::string_view files = source;

@@ -49,6 +49,26 @@ TEST(JobTest, DefaultsAreThoseOfJobProto) {
   EXPECT_EQ((*job)->perturbation.std, 0);
 }
 
+TEST(JobTest, ReplicaHashesAreRarerWhereTheModelIsLarge) {
+  const struct {
+    size_t dimension;
+    const char* rest;
+    uint64_t want;
+  } cases[] = {
+      {1, "", 100},
+      {10'000'000, "", 100},
+      {10'100'000, "", 101},
+      {100'000'000, "", 1000},
+      {100'000'000, "hash_every: 7", 7},
+  };
+  for (const auto& c : cases) {
+    const auto job = Make(absl::StrCat("model { tensors { tensor { name: 'w' shape: ", c.dimension,
+                                       " } } } steps: 1 ", c.rest));
+    ASSERT_TRUE(job.ok()) << job.status();
+    EXPECT_EQ((*job)->config.hash_every(), c.want) << c.dimension;
+  }
+}
+
 // Choices that came later leave no trace in a job that does not make them: its filled text, which
 // snapshots hold, and its hash are those of the first version.
 TEST(JobTest, AJobOfTheFirstVersionIsFilledAsItWas) {

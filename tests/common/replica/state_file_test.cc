@@ -155,5 +155,41 @@ TEST(WriteFileAtomicallyTest, LeavesNothingBesideWhenTheDiskIsFull) {
   EXPECT_EQ(disk.List("/")->size(), 1U);
 }
 
+TEST(StateFileTest, ViewsOfVectorsGiveTheBytesOfTheVectorsWithoutACopyOfLongOnes) {
+  StateFile owns;
+  owns.kind = "server";
+  owns.texts["t"] = "text";
+  owns.floats["long"] = std::vector<float>(100000, 1.5f);
+  owns.floats["none"] = {};
+  owns.floats["short"] = {1, 2, 3};
+  owns.doubles["drawn"] = std::vector<double>(50000, -2.5);
+  StateFile shows;
+  shows.kind = "server";
+  shows.texts = owns.texts;
+  const absl::Span<const float> all = owns.floats["long"];
+  shows.float_views["long"] = {all.first(30000), all.subspan(30000)};
+  shows.float_views["none"] = {absl::Span<const float>()};
+  shows.floats["short"] = owns.floats["short"];
+  shows.double_views["drawn"] = owns.doubles["drawn"];
+  EXPECT_EQ(EncodeStateFile(shows), EncodeStateFile(owns));
+  const auto read = DecodeStateFile(EncodeStateFile(shows), "server");
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->floats, owns.floats);
+  EXPECT_EQ(read->doubles, owns.doubles);
+
+  const StatePieces pieces(std::move(shows));
+  std::string joined;
+  size_t copied = 0;
+  const char* const begin = reinterpret_cast<const char*>(all.data());
+  for (const absl::string_view piece : pieces.pieces()) {
+    joined.append(piece.data(), piece.size());
+    const bool is_shown =
+        piece.data() == begin || piece.data() == begin + 4 * 30000 || piece.size() == 8 * 50000;
+    if (!is_shown) copied += piece.size();
+  }
+  EXPECT_EQ(joined, EncodeStateFile(owns));
+  EXPECT_LT(copied, 200u);
+}
+
 }  // namespace
 }  // namespace gradwire
