@@ -136,8 +136,8 @@ TEST(ShardTest, WhatNeedsTheWholeVectorIsRefusedByNameWithTheRemedy) {
     const char* field;
     const char* remedy;
   } cases[] = {
-      {"lag: 1", "lag: \"1\"", "choose 0"},
-      {"log: 'snapshots_only'", "log: \"snapshots_only\"", "choose full"},
+      {"lag: 1", "lag: \"1\"", "0"},
+      {"log: 'snapshots_only'", "log: \"snapshots_only\"", "full"},
       {"clip: 'norm:1'", "clip: \"norm:1\"", "value:LIMIT"},
       {"perturbation: 'on_demand:1,0.5'", "perturbation: \"on_demand", "gaussian"},
       {"perturbation: 'sphere:0.1'", "perturbation: \"sphere", "gaussian"},
