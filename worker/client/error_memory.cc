@@ -56,13 +56,13 @@ absl::Status CheckValues(absl::string_view name, const std::vector<float>& value
 ErrorMemory::ErrorMemory(std::shared_ptr<const Job> job)
     : job_(std::move(job)), zero_(job_->layout.blocks(), true) {
   const auto& plans = job_->plans;
-  if (std::any_of(plans.begin(), plans.end(), Remembers)) memory_.resize(job_->layout.dimension());
+  if (std::any_of(plans.begin(), plans.end(), Remembers)) memory_.Reset(job_->layout.dimension());
   if (std::any_of(plans.begin(), plans.end(), Averages)) momentum_.resize(job_->layout.dimension());
 }
 
-absl::Span<float> ErrorMemory::BlockOf(std::vector<float>* values, size_t block) const {
+absl::Span<float> ErrorMemory::BlockOf(absl::Span<float> values, size_t block) const {
   const Block& range = job_->layout.block(block);
-  return absl::MakeSpan(*values).subspan(range.offset, range.size);
+  return values.subspan(range.offset, range.size);
 }
 
 size_t ErrorMemory::FirstNonFinite(float learning_rate, absl::Span<const float> gradient) {
@@ -102,7 +102,7 @@ void ErrorMemory::Prepare(const WorkerStep& step, absl::Span<float> gradient) {
     const BlockPlan& plan = job_->plans[b];
     if (!Averages(plan)) continue;
     const absl::Span<float> values = gradient.subspan(range.offset, range.size);
-    const absl::Span<float> momentum = BlockOf(&momentum_, b);
+    const absl::Span<float> momentum = BlockOf(absl::MakeSpan(momentum_), b);
     if (plan.traits.momentum) plan.codec->Prepare(job_->Key(0, b), step, values, momentum);
     if (plan.feedback != Feedback::kEf21Sgdm) continue;
     const float beta = fresh_ ? 1.0f : job_->feedback.beta;
@@ -127,13 +127,13 @@ void ErrorMemory::Encode(const BlockKey& key, bool flush, absl::Span<float> grad
   if (!Remembers(plan) || (lossless && zero_[key.block])) {
     codec.Encode(key, Scaled(key.unit, gradient), payload);
   } else {
-    const absl::Span<float> residual = BlockOf(&memory_, key.block);
+    const absl::Span<float> residual = BlockOf(memory_.span(), key.block);
     codec.AddAndEncode(key, gradient, residual, payload);
     if (lossless) std::fill(residual.begin(), residual.end(), 0.0f);
     zero_[key.block] = lossless;
   }
   if (!plan.traits.momentum) return;
-  const absl::Span<float> momentum = BlockOf(&momentum_, key.block);
+  const absl::Span<float> momentum = BlockOf(absl::MakeSpan(momentum_), key.block);
   if (flush) {
     std::fill(momentum.begin(), momentum.end(), 0.0f);
   } else {
@@ -156,7 +156,7 @@ absl::Span<float> ErrorMemory::Scaled(float unit, absl::Span<const float> gradie
 void ErrorMemory::EncodeDifference(const BlockKey& key, absl::Span<float> gradient,
                                    std::string* payload) {
   const Codec& codec = *job_->plans[key.block].codec;
-  const absl::Span<float> sent = BlockOf(&memory_, key.block);
+  const absl::Span<float> sent = BlockOf(memory_.span(), key.block);
   Subtract(sent.data(), gradient.data(), gradient.size());
   codec.Encode(key, gradient, payload);
   // The codec's own payload decodes; h grows by the bits that the server adds.
@@ -169,17 +169,18 @@ absl::Status ErrorMemory::TakeBack(const BlockKey& key, bool flush, absl::string
   bound_ = std::numeric_limits<float>::infinity();
   zero_[key.block] = false;
   return AddDecoded(job_->CodecOf(key.block, flush), key, payload, plan.keeps_mean() ? -1.0f : 1.0f,
-                    BlockOf(&memory_, key.block));
+                    BlockOf(memory_.span(), key.block));
 }
 
 ErrorMemory::Contents ErrorMemory::contents() const {
-  return {.fresh = fresh_, .residual = memory_, .momentum = momentum_};
+  const absl::Span<const float> residual = memory_.span();
+  return {.fresh = fresh_, .residual = {residual.begin(), residual.end()}, .momentum = momentum_};
 }
 
 absl::Status ErrorMemory::Load(Contents contents) {
   GRADWIRE_RETURN_IF_ERROR(CheckValues("residual", contents.residual, memory_.size()));
   GRADWIRE_RETURN_IF_ERROR(CheckValues("momentum", contents.momentum, momentum_.size()));
-  memory_ = std::move(contents.residual);
+  std::copy(contents.residual.begin(), contents.residual.end(), memory_.data());
   momentum_ = std::move(contents.momentum);
   bound_ = std::numeric_limits<float>::infinity();
   zero_.assign(zero_.size(), false);
@@ -188,7 +189,7 @@ absl::Status ErrorMemory::Load(Contents contents) {
 }
 
 void ErrorMemory::Reset() {
-  std::fill(memory_.begin(), memory_.end(), 0.0f);
+  memory_.Reset(memory_.size());
   std::fill(momentum_.begin(), momentum_.end(), 0.0f);
   bound_ = 0;
   zero_.assign(zero_.size(), true);

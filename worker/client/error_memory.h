@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "common/base/zeroed_floats.h"
 #include "common/codec/codec.h"
 #include "common/replica/job.h"
 
@@ -47,7 +48,7 @@ class ErrorMemory {
   bool fresh() const { return fresh_; }  // nothing was sent since the last reset
 
   // e or h: dimension() values, or none when no block remembers anything.
-  absl::Span<const float> residual() const { return memory_; }
+  absl::Span<const float> residual() const { return memory_.span(); }
   // Whether there is anything to remember: a residual or a momentum, of any block.
   bool remembers() const { return !memory_.empty() || !momentum_.empty(); }
 
@@ -62,7 +63,7 @@ class ErrorMemory {
   absl::Status Load(Contents contents);
 
  private:
-  absl::Span<float> BlockOf(std::vector<float>* values, size_t block) const;
+  absl::Span<float> BlockOf(absl::Span<float> values, size_t block) const;
   bool SurelyFinite(float learning_rate, absl::Span<const float> gradient);
   size_t SearchNonFinite(float learning_rate, absl::Span<const float> gradient) const;
   // u g of the gradient: what is encoded where nothing is remembered.
@@ -70,7 +71,7 @@ class ErrorMemory {
   void EncodeDifference(const BlockKey& key, absl::Span<float> gradient, std::string* payload);
 
   const std::shared_ptr<const Job> job_;
-  std::vector<float> memory_;
+  ZeroedFloats memory_;
   std::vector<float> momentum_;  // of codecs, and v of ef21_sgdm
   std::vector<bool> zero_;       // by block: all of its memory_ is 0
   std::vector<float> scaled_;    // scratch
