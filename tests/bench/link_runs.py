@@ -28,8 +28,8 @@ STUCK = 3600.0  # seconds: of a run; only a fault takes so long
 
 
 class StepTimes(threading.Thread):
-    """Reads the lines that a worker writes to --metrics, here a pipe, and when they come: `times` is
-    of the steps alone, without the line of the final evaluation."""
+    """Reads the lines that a worker writes to --metrics, here a pipe, and when they come: `times`
+    is of the steps alone, without the line of the final evaluation."""
 
     def __init__(self, path):
         super().__init__(daemon=True)
@@ -212,7 +212,8 @@ class Runs:
 
     def _start(self, host, *command):
         whole = self.cluster.command(host, *command)
-        process = Process(self.folder, f"{host}-{len(os.listdir(self.folder))}", whole[0], whole[1:])
+        label = f"{host}-{len(os.listdir(self.folder))}"
+        process = Process(self.folder, label, whole[0], whole[1:])
         self.processes.append(process)
         return process
 

@@ -18,7 +18,7 @@ import subprocess
 
 PREFIX = "gwbench"
 SWITCH = "switch"
-BURSTS = {"100mbit": "32k", "1gbit": "128k"}  # small against a step's bytes, or it would be no limit
+BURSTS = {"100mbit": "32k", "1gbit": "128k"}  # small against the bytes of a step: or no limit
 QUEUE = "100ms"  # of a link: what waits longer is dropped
 
 

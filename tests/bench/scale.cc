@@ -33,7 +33,7 @@
 #include "absl/strings/strip.h"
 #include "common/base/clock.h"
 #include "common/replica/job.h"
-#include "simulated_workers.h"
+#include "tests/bench/simulated_workers.h"
 
 extern char** environ;
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lag: 1` through real processes: what it computes, and members that go and come."""
+"""Jobs with `lag: 1` through real processes: what it computes, and members that go and come."""
 
 import unittest
 
@@ -35,7 +35,8 @@ class LagTest(unittest.TestCase):
                 self.assertLess(abs(value / expected - 1), 1e-5, f"lag {lag}, {curvature}")
             steps = [line["step"] for line in metrics]
             self.assertEqual(steps, list(range(1, STEPS + 1)) + [STEPS])  # and the evaluation
-        self.assertGreater(by_recurrence(-1, 0) / by_recurrence(-1, 1), 1.1)  # it makes a difference
+        # It makes a difference.
+        self.assertGreater(by_recurrence(-1, 0) / by_recurrence(-1, 1), 1.1)
 
     def test_elastic_members_go_and_come(self):
         job = job_text(

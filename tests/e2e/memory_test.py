@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--memory_limit: too large a job is refused at start, and the sum that is shown holds."""
+"""What --memory_limit does: too large a job is refused at start, and the sum shown holds."""
 
 import os
 import re

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `lag: 1`: a session that gives out a step while the update before it is still on its way, and
-// that keeps to it when it comes back.
+// With `lag: 1`, a session gives out a step while the update before it is still on its way, and
+// keeps to that when it comes back.
 #include "common/replica/snapshot.h"
 #include "tests/worker/client/saved_state_fixture.h"
 
