@@ -36,6 +36,7 @@ class ShardedSession {
   absl::Status Push(absl::Span<float> gradient, const StepReport& report);
   absl::Status Leave(absl::string_view reason, const std::optional<v1::Evaluation>& evaluation);
 
+  bool pushed() const { return !alone() || lead().pushed(); }  // several shards know no lag
   bool left() const { return left_; }
   bool stopped() const;
   // The whole job.
