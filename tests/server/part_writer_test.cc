@@ -67,9 +67,15 @@ TEST(PartWriterTest, WritesWhatProtobufWrites) {
   ExpectAsProtobufWrites(3, std::vector<Payload>(10000, empty), header);
 }
 
+// So that no field of a later day is forgotten.
+TEST(PartWriterTest, KnowsEveryField) {
+  EXPECT_EQ(v1::UpdatePart::descriptor()->field_count(), 4);
+  EXPECT_EQ(v1::BlockPayload::descriptor()->field_count(), 3);
+}
+
 TEST(PartWriterTest, ALongHeaderHasAPartOfItsOwn) {
   v1::Header header;
-  for (uint32_t rank = 0; rank < 4000; ++rank) {
+  for (uint32_t rank = 0; rank < 6000; ++rank) {
     header.add_members()->set_id("some-worker-of-many-" + std::to_string(rank));
   }
   ASSERT_GT(header.ByteSizeLong(), (kMaxMessageBytes - kMaxPayloadBytesPerMessage) / 2);

@@ -43,11 +43,10 @@ class Writer {
     first.set_codec(gradient.codec());
     first.AppendToString(&bytes_);
     for (const v1::BlockPayload& block : gradient.blocks()) AddBlock(block);
-    if (gradient.has_end()) {
-      v1::Gradient last;
-      *last.mutable_end() = gradient.end();
-      last.AppendToString(&bytes_);
-    }
+    v1::Gradient last;
+    if (gradient.has_end()) *last.mutable_end() = gradient.end();
+    last.set_lead_header(gradient.lead_header());
+    last.AppendToString(&bytes_);
     EndSlice();
     return {slices_.data(), slices_.size()};
   }

@@ -49,6 +49,24 @@ TEST(RequestBufferTest, HasTheBytesThatProtobufWrites) {
   }
 }
 
+// So that no field of a later day is forgotten.
+TEST(RequestBufferTest, EveryFieldOfAGradientIsSent) {
+  const auto request = SomeRequest({100, 100000});
+  v1::Gradient* const gradient = request->mutable_gradient();
+  const google::protobuf::Reflection* const reflection = gradient->GetReflection();
+  const google::protobuf::Descriptor* const fields = v1::Gradient::descriptor();
+  gradient->mutable_end()->set_samples(9);
+  gradient->set_lead_header("lead");
+  std::vector<const google::protobuf::FieldDescriptor*> set;
+  reflection->ListFields(*gradient, &set);
+  ASSERT_EQ(set.size(), static_cast<size_t>(fields->field_count())) << "set the new field here";
+  set.clear();
+  const v1::BlockPayload& block = gradient->blocks(1);
+  block.GetReflection()->ListFields(block, &set);
+  ASSERT_EQ(set.size(), static_cast<size_t>(v1::BlockPayload::descriptor()->field_count()));
+  EXPECT_EQ(BytesOf(RequestBuffer(request)), request->SerializeAsString());
+}
+
 TEST(RequestBufferTest, ALargePayloadIsNotCopiedAndLivesAsLongAsTheBuffer) {
   auto request = SomeRequest({100, 100000});
   const std::weak_ptr<v1::TrainRequest> alive = request;
