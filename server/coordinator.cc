@@ -227,17 +227,15 @@ absl::StatusOr<uint64_t> Coordinator::Hello(const v1::Hello& hello,
       worker->last_heard = clock_->Now();
     }
     const bool fresh = hello.at().chain_hash().empty();
-    const UpdateLog::Range range = log_.range();
-    if (fresh) {
-      if (range.oldest > 0) {
-        next = absl::OutOfRangeError(absl::StrCat("the log begins at version ", range.oldest));
-      }
-    } else if (OnLog(hello.at())) {
-      next = hello.at().version() + 1;
-    } else {
+    const uint64_t oldest = log_.range().oldest;
+    next = fresh ? 0 : hello.at().version() + 1;
+    if (!fresh && !OnLog(hello.at())) {
       next = absl::OutOfRangeError(absl::StrCat("version ", hello.at().version(),
                                                 " with this chain hash is not on the log"));
+    } else if (*next < oldest) {
+      next = absl::OutOfRangeError(absl::StrCat("the log begins at version ", oldest));
     }
+    if (!next.ok() && pending_ == nullptr) history_->SnapshotForJoiner();
     std::shared_ptr<Subscriber>& slot = streams_[StreamKey(hello, stream.get())];
     if (slot != nullptr && slot != stream) {
       effects.Close(slot, absl::AbortedError("a newer stream of this worker took over"));

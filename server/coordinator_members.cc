@@ -7,6 +7,7 @@
 #include "common/base/log.h"
 #include "common/rpc/limits.h"
 #include "server/coordinator.h"
+#include "server/lead_header.h"
 
 namespace gradwire {
 namespace {
@@ -118,7 +119,7 @@ void Coordinator::Depart(WorkerEntry* worker, WorkerEntry::State state, std::str
     }
     streams_.erase(stream);
   }
-  DropFromRound(worker->rank, effects);
+  if (!Follows() || Names(lead_header_, *worker)) DropFromRound(worker->rank, effects);
 }
 
 void Coordinator::DepartRefused(Effects* effects) {
@@ -153,6 +154,7 @@ void Coordinator::DropFromRound(uint32_t rank, Effects* effects) {
 
 void Coordinator::ReplaceInRound(const WorkerEntry& worker, Effects* effects) {
   if (!Running() || !IsFixed()) return;
+  if (Follows() && !Names(lead_header_, worker)) return;
   const v1::Member* member = IsAsync() ? async_.member(worker.rank) : nullptr;
   if (member != nullptr && member->incarnation() != worker.incarnation) async_.Drop(worker.rank);
   const bool full = Full();

@@ -157,6 +157,10 @@ void Coordinator::NoteJobFile() {
   if (!job_file_due_.has_value() || !replica.started() || replica.version() < *job_file_due_) {
     return;
   }
+  // Without a log, what a change was is known again only from a snapshot on.
+  const std::optional<Snapshots::File> newest = snapshots_.Newest(UINT64_MAX);
+  const bool lasts = newest.has_value() && newest->version >= *job_file_due_;
+  if (job_->keeps_no_log() && !lasts) return;
   const absl::Status status = history_->NoteJobFile();
   if (status.ok()) {
     job_file_due_.reset();

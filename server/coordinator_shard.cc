@@ -10,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "common/replica/settings.h"
 #include "server/coordinator.h"
+#include "server/lead_header.h"
 
 namespace gradwire {
 namespace {
@@ -108,11 +109,14 @@ absl::Status Coordinator::TakeLead(const WorkerEntry& worker, const v1::Gradient
   }
   GRADWIRE_ASSIGN_OR_RETURN(v1::Header header, ParseLead(bytes, worker.id));
   if (header.finished() || header.members().empty() ||
-      !std::isfinite(header.next_learning_rate())) {
+      !std::isfinite(header.next_learning_rate()) || !HasRightMembers(header) ||
+      !Names(header, worker)) {
     counters_->payloads_refused.Add();
     return absl::InvalidArgumentError(absl::StrCat(
-        "worker \"", worker.id, "\": its header of shard 0 opens no step: it names ",
-        header.members_size(), " members, learning rate ", header.next_learning_rate()));
+        "worker \"", worker.id, "\": its header of shard 0 opens no step for it: it names ",
+        header.members_size(), " members", Names(header, worker) ? "" : ", not this worker",
+        HasRightMembers(header) ? "" : ", too many or not in the order of their ranks",
+        "; learning rate ", header.next_learning_rate()));
   }
   if (const auto changed = WithSettings(config_, header.settings()); !changed.ok()) {
     counters_->payloads_refused.Add();

@@ -130,6 +130,17 @@ class ShardsTest(unittest.TestCase):
                 self.assertIn(says, done.stderr)
                 self.assertIn("--server", done.stderr)
 
+    def test_shards_of_two_jobs_are_refused(self):
+        text = job("identity", "sgd:lr=0.1")
+        with Cluster(text, shards=2) as one, Cluster(text + "seed: 7\n", shards=2) as other:
+            for cluster in (one, other):
+                cluster.start_server()
+                cluster.wait_for_address()
+            servers = one.address.split(",")[0] + "," + other.address.split(",")[1]
+            done = run_program("gradwire-worker", f"--server={servers}", f"--data={FASHION_MNIST}")
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn("is a shard of another job than shard 0", done.stderr)
+
     def test_following_a_shard_is_refused(self):
         with Cluster(job("identity", "sgd:lr=0.1"), shards=2) as cluster:
             cluster.start_server()

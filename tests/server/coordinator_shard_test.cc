@@ -199,13 +199,31 @@ TEST(CoordinatorShardTest, AHeaderThatOpensNoStepIsRefused) {
   nobody.clear_members();
   v1::Header finished = Lead(0.1f);
   finished.set_finished(true);
-  for (const v1::Header& header : {nobody, finished, Lead(std::nanf(""))}) {
+  v1::Header unsorted = Lead(0.1f);
+  unsorted.mutable_members()->SwapElements(0, 1);
+  v1::Header twice = Lead(0.1f);
+  twice.mutable_members(1)->set_rank(0);
+  v1::Header others = Lead(0.1f);
+  others.mutable_members(0)->set_id("somebody else");
+  for (const v1::Header& header :
+       {nobody, finished, Lead(std::nanf("")), unsorted, twice, others}) {
     EXPECT_THAT(std::string(PushWith(&cluster, w[0], header, Gradient(1)).message()),
                 HasSubstr("opens no step"));
   }
   auto payload = PayloadWith(cluster, Lead(0.1f), Gradient(1));
   payload[0].set_lead_header("\xff\xff");
   EXPECT_THAT(std::string(cluster.Send(w[0], payload[0]).message()), HasSubstr("no Header"));
+}
+
+// Whoever joins with a rank that shard 0 has given to another does not speak for it.
+TEST(CoordinatorShardTest, AStrangerWithAMembersRankTakesNothingFromIt) {
+  FakeCluster cluster(JobOf(), {}, {1, 2});
+  const auto w = EnterBoth(&cluster);
+  ASSERT_TRUE(PushWith(&cluster, w[1], Lead(0.1f), Gradient(2)).ok());
+  EnterShard(&cluster, "stranger", 0, 1000);
+  ASSERT_TRUE(PushWith(&cluster, w[0], Lead(0.1f), Gradient(1)).ok());
+  ASSERT_EQ(cluster.version(), 1u);
+  EXPECT_EQ(RecordHeader(*cluster.newest()).used_size(), 2);
 }
 
 TEST(CoordinatorShardTest, AReturningWorkerSpeaksForItsRankWithTheIncarnationOfShardZero) {

@@ -104,6 +104,13 @@ absl::Status ShardedSession::JoinAll(const std::optional<std::vector<uint64_t>>&
     while (!session->joined_) {
       GRADWIRE_RETURN_IF_ERROR(session->PumpOrRetry(kWait).status());
     }
+    const uint64_t schema = session->job()->schema_hash;
+    const uint64_t wanted = lead().job()->schema_hash;
+    if (schema == wanted) continue;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the server at ", session->options_.server, " is a shard of another job than shard 0: its ",
+        "schema is ", HashText(schema), ", shard 0's ", HashText(wanted),
+        "; start all shards with the same job file"));
   }
   return absl::OkStatus();
 }
