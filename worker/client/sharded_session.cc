@@ -47,6 +47,8 @@ absl::StatusOr<std::unique_ptr<ShardedSession>> ShardedSession::Connect(SessionO
     session->sessions_.push_back(std::move(only));
     return session;
   }
+  session->admit_ = std::move(options.admit);
+  options.admit = nullptr;
   for (size_t k = 0; k < addresses.size(); ++k) {
     SessionOptions one = options;
     one.server = addresses[k];
@@ -68,6 +70,8 @@ absl::Span<float> ShardedSession::HomeOf(const Job& shard) {
     absl::StatusOr<std::shared_ptr<const Job>> whole = MakeJob(shard.config);
     if (!whole.ok()) return {};
     job_ = *std::move(whole);
+    if (admit_) admitted_ = admit_(*job_);
+    if (!admitted_.ok()) return {};
     parameters_.resize(job_->layout.dimension());
   }
   if (shard.layout.first_coordinate() + shard.layout.dimension() > parameters_.size()) return {};
@@ -104,6 +108,7 @@ absl::Status ShardedSession::JoinAll(const std::optional<std::vector<uint64_t>>&
     while (!session->joined_) {
       GRADWIRE_RETURN_IF_ERROR(session->PumpOrRetry(kWait).status());
     }
+    GRADWIRE_RETURN_IF_ERROR(admitted_);
     const uint64_t schema = session->job()->schema_hash;
     const uint64_t wanted = lead().job()->schema_hash;
     if (schema == wanted) continue;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -68,9 +69,11 @@ class ShardedSession {
   std::vector<std::unique_ptr<Session>> sessions_;  // by shard
   const StopFlag* stop_ = nullptr;
   std::shared_ptr<const Job> job_;
-  std::vector<float> parameters_;  // of all shards
-  uint64_t next_ = 0;              // the version that all sessions are on the way to
-  bool met_ = false;               // since the last one that lost its way
+  std::function<absl::Status(const Job&)> admit_;  // SessionOptions', for the whole job
+  absl::Status admitted_;                          // what it said
+  std::vector<float> parameters_;                  // of all shards
+  uint64_t next_ = 0;  // the version that all sessions are on the way to
+  bool met_ = false;   // since the last one that lost its way
   bool left_ = false;
 };
 
