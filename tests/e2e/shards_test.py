@@ -99,7 +99,8 @@ class ShardsTest(unittest.TestCase):
                     self.assertEqual(finish(two), want)
                     self.assertEqual(exported(two), want_tensors)
                     self.assertEqual(joined(two), want_tensors)
-                    said = re.findall(r"memory: .* parameters (\S+) MB", two.workers["worker-0"].err)
+                    err = two.workers["worker-0"].err
+                    said = re.findall(r"memory: .* parameters (\S+) MB", err)
                     self.assertEqual(said, [f"{4e-6 * DIMENSION:.1f}"])  # of all shards, once
                     self.check_status(two)
 
