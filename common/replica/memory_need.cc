@@ -22,7 +22,7 @@ namespace {
 
 std::string Megabytes(uint64_t bytes) {
   const double megabytes = static_cast<double>(bytes) / 1e6;
-  return absl::StrFormat(megabytes < 10 ? "%.1f MB" : "%.0f MB", megabytes);
+  return absl::StrFormat("%.*f MB", megabytes < 10 ? 1 : 0, megabytes);
 }
 
 uint64_t PayloadOf(const Codec& codec, BlockKey key) {
