@@ -14,7 +14,6 @@ namespace {
 
 using google::protobuf::io::CodedOutputStream;
 
-constexpr size_t kMaxHeaderBesideBlocks = (kMaxMessageBytes - kMaxPayloadBytesPerMessage) / 2;
 // Of a part's first fields, and of what stands around a block's payload.
 constexpr size_t kMostAround = 64;
 

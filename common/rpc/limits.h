@@ -13,6 +13,10 @@ inline constexpr size_t kMaxMessageBytes = (size_t{5} << 20) / 4;  // 1.25 MiB
 // be 64 bytes longer than this.
 inline constexpr size_t kMaxPayloadBytesPerMessage = size_t{1} << 20;
 
+// A serialised Header that is longer travels in a message without blocks.
+inline constexpr size_t kMaxHeaderBesideBlocks =
+    (kMaxMessageBytes - kMaxPayloadBytesPerMessage) / 2;
+
 // Of small tensors: what stands around each block's payload is up to 20 bytes.
 inline constexpr int kMaxBlocksPerMessage = 4096;
 

@@ -110,9 +110,8 @@ std::string Uplink::WhatIsNotFinite(const OpenStep& open, absl::Span<const float
 
 void Uplink::EncodeBlocks(const OpenStep& open, absl::Span<float> gradient) {
   // One that names many members has a message of its own.
-  constexpr size_t kMostBesideBlocks = (kMaxMessageBytes - kMaxPayloadBytesPerMessage) / 2;
   const size_t header = open.lead_header.size();
-  size_t message_bytes = header > kMostBesideBlocks ? header : 0;
+  size_t message_bytes = header > kMaxHeaderBesideBlocks ? header : 0;
   for (uint32_t block = 0; block < job_->layout.blocks(); ++block) {
     const Block& range = job_->layout.block(block);
     BlockKey key = KeyOf(open.step, block);
