@@ -64,7 +64,7 @@ class AsyncTest(unittest.TestCase):
         )
         with Cluster(text + ASYNC) as cluster:
             cluster.start(3, "--step_delay=20ms")
-            wait_until(lambda: cluster.step_of("worker-0") >= 20, "20 updates")
+            cluster.wait_for_step("worker-0", 20)
             cluster.workers["worker-2"].signal(signal.SIGSTOP)
             held = self.version(cluster)
 

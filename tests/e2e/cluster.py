@@ -153,7 +153,7 @@ class Cluster:
 
     def __exit__(self, kind, error, trace):
         if error is not None:
-            print("".join(process.tail() for process in self.processes()))
+            print(self.tails())
         for process in self.processes():
             process.end()
         shutil.rmtree(self.folder)
@@ -260,6 +260,26 @@ class Cluster:
     def step_of(self, name):
         lines = self.metrics(name)
         return lines[-1]["step"] if lines else 0
+
+    def wait_for_step(self, name, step):
+        """Until the worker has made it; AssertionError with the ends of all outputs when it does
+        not come, or when the worker ends before."""
+
+        def there():
+            running = self.workers[name].running()  # asked before its last line is read
+            if self.step_of(name) >= step:
+                return True
+            if not running:
+                raise AssertionError(f"{name} ended before step {step}\n{self.tails()}")
+            return False
+
+        try:
+            wait_until(there, f"step {step} of {name}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.tails()}") from None
+
+    def tails(self):
+        return "".join(process.tail() for process in self.processes())
 
     def kill(self, name):
         """As kill -9 does."""

@@ -80,7 +80,7 @@ class FollowTest(unittest.TestCase):
         job = job_text(SADDLE, steps=150, snapshot_every=10, codec="random_k:0.1")
         with Cluster(job) as cluster:
             cluster.start(1, "--step_delay=20ms")
-            wait_until(lambda: cluster.step_of("worker-0") >= 60, "60 steps")
+            cluster.wait_for_step("worker-0", 60)
             late = self.start(cluster, "late")
             summary = cluster.finish()
             self.assertEqual(late.wait(), 0, late.tail())

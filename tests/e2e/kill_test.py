@@ -24,13 +24,11 @@ class KillTest(unittest.TestCase):
     def test_the_others_go_on_within_the_lease_and_the_run_ends_well(self):
         with Cluster(job(steps=150)) as cluster:
             cluster.start(4, "--step_delay=20ms")
-            wait_until(lambda: cluster.step_of("worker-0") >= 20, "20 steps")
+            cluster.wait_for_step("worker-0", 20)
             cluster.kill("worker-2")
             killed_at, killed_step = time.monotonic(), cluster.step_of("worker-0")
             # At most one round can have been open with its payload in it.
-            wait_until(
-                lambda: cluster.step_of("worker-0") >= killed_step + 5, "the others to go on"
-            )
+            cluster.wait_for_step("worker-0", killed_step + 5)
             self.assertLess(time.monotonic() - killed_at, LEASE)
             summary = cluster.finish()
             self.assertEqual(summary["version"], 150)
@@ -50,7 +48,7 @@ class KillTest(unittest.TestCase):
     def test_the_evaluating_worker_may_be_the_one_that_dies(self):
         with Cluster(job(steps=100, eval_every=10)) as cluster:
             cluster.start(4, "--step_delay=20ms")
-            wait_until(lambda: cluster.step_of("worker-0") >= 15, "15 steps")
+            cluster.wait_for_step("worker-0", 15)
             cluster.kill("worker-0")
             summary = cluster.finish()
             self.assertEqual(summary["version"], 100)
@@ -61,14 +59,14 @@ class KillTest(unittest.TestCase):
     def test_a_killed_worker_that_is_started_again_takes_part_again(self):
         with Cluster(job(steps=250)) as cluster:
             cluster.start(4, "--step_delay=20ms")
-            wait_until(lambda: cluster.step_of("worker-0") >= 20, "20 steps")
+            cluster.wait_for_step("worker-0", 20)
             cluster.kill("worker-3")
             wait_until(
                 lambda: not cluster.server.running() or cluster.step_of("worker-0") >= 30,
                 "the others to go on",
             )
             cluster.start_worker("worker-3", "--step_delay=20ms")
-            wait_until(lambda: cluster.step_of("worker-3") >= 30, "worker-3 to take part again")
+            cluster.wait_for_step("worker-3", 30)
             summary = cluster.finish()
             self.assertEqual(summary["version"], 250)
             for worker in cluster.workers.values():

@@ -3,7 +3,7 @@
 
 import unittest
 
-from cluster import Cluster, job_text, run_job, saddle, wait_until
+from cluster import Cluster, job_text, run_job, saddle
 from safetensors_file import read_tensors
 
 ETA, STEPS = 0.1, 30
@@ -51,10 +51,10 @@ class LagTest(unittest.TestCase):
         )
         with Cluster(job) as cluster:
             cluster.start(2, "--step_delay=10ms")
-            wait_until(lambda: cluster.step_of("worker-1") > 40, "step 40")
+            cluster.wait_for_step("worker-1", 41)
             cluster.kill("worker-1")
             lost_at = cluster.step_of("worker-0")
-            wait_until(lambda: cluster.step_of("worker-0") > lost_at + 20, "the other one to go on")
+            cluster.wait_for_step("worker-0", lost_at + 21)
             cluster.start_worker("worker-1", "--step_delay=10ms")
             summary = cluster.finish()
             hashes = {worker.final_hash() for worker in cluster.workers.values()}

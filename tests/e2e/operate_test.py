@@ -5,7 +5,7 @@ import os
 import signal
 import unittest
 
-from cluster import Cluster, job_text, run_program, saddle, wait_until
+from cluster import Cluster, job_text, run_program, saddle
 from safetensors_file import read_tensors
 
 JOB = job_text(
@@ -18,20 +18,29 @@ JOB = job_text(
 
 
 class OperateTest(unittest.TestCase):
-    def running_cluster(self):
+    def running_cluster(self, *worker_flags):
         cluster = Cluster(JOB)
         self.addCleanup(cluster.__exit__, None, None, None)
-        cluster.start(2, "--step_delay=5ms", "--give_up_after=2s")
-        wait_until(lambda: cluster.step_of("worker-0") >= 25, "25 steps")
+        cluster.start(2, "--step_delay=5ms", *worker_flags)
+        cluster.wait_for_step("worker-0", 25)
         return cluster
 
     def test_sigterm_drains_the_server(self):
-        cluster = self.running_cluster()
+        cluster = self.running_cluster("--give_up_after=2s")
         cluster.server.signal(signal.SIGTERM)
         self.assertEqual(cluster.server.wait(10), 0, cluster.server.tail())
         for worker in cluster.workers.values():  # each tries for --give_up_after, then says so
             self.assertEqual(worker.wait(30), 1)
             self.assertIn(cluster.address, worker.err)
+
+    def test_a_worker_that_waits_for_a_slow_one_does_not_give_the_server_up(self):
+        job = job_text(saddle(dimension=10, start=0.5, gamma=0.1), steps=2, workers=2)
+        with Cluster(job) as cluster:
+            cluster.start(
+                2,
+                worker_flags=lambda i: ["--give_up_after=1s"] if i == 0 else ["--step_delay=3s"],
+            )
+            cluster.finish()
 
     def test_sigterm_before_any_worker_came_ends_the_server(self):
         with Cluster(JOB) as cluster:
@@ -46,7 +55,7 @@ class OperateTest(unittest.TestCase):
         worker.signal(signal.SIGTERM)
         self.assertEqual(worker.wait(20), 128 + signal.SIGTERM)
         step = cluster.step_of("worker-0")
-        wait_until(lambda: cluster.step_of("worker-0") >= step + 10, "the other to go on")
+        cluster.wait_for_step("worker-0", step + 10)
 
     def test_status_shows_job_and_workers(self):
         cluster = self.running_cluster()

@@ -6,7 +6,7 @@ import threading
 import time
 import unittest
 
-from cluster import Cluster, job_text, saddle, wait_until
+from cluster import Cluster, job_text, saddle
 
 STEP_DELAY = "--step_delay=50ms"
 SECONDS = 12
@@ -59,7 +59,7 @@ def measure(workers, consistency, straggles):
     """Steps made in SECONDS, and the server's log."""
     with Cluster(job(workers, consistency)) as cluster:
         cluster.start(workers, STEP_DELAY)
-        wait_until(lambda: cluster.step_of("worker-0") >= 5, "5 steps")
+        cluster.wait_for_step("worker-0", 5)
         if not straggles:
             return steps_in(cluster, SECONDS), cluster.server.err
         with Straggler(cluster.workers[f"worker-{workers - 1}"]):

@@ -22,7 +22,7 @@ class SettingsTest(unittest.TestCase):
         cluster = Cluster(JOB)
         self.addCleanup(cluster.__exit__, None, None, None)
         cluster.start(2, "--step_delay=5ms")
-        wait_until(lambda: cluster.step_of("worker-0") >= 20, "20 steps")
+        cluster.wait_for_step("worker-0", 20)
         return cluster
 
     def set(self, cluster, *assignments):
@@ -60,7 +60,7 @@ class SettingsTest(unittest.TestCase):
             self.restart(cluster, JOB)
             cluster.wait_for_address()
             step = cluster.step_of("worker-0")
-            wait_until(lambda: cluster.step_of("worker-0") > step + 60, "the training to go on")
+            cluster.wait_for_step("worker-0", step + 61)
         self.assertEqual(self.set(cluster, "snapshot_every=70000").stdout[:9], "unchanged")
         shown = run_program("gradwire", "log", "show", f"--state_dir={cluster.path('state')}")
         sets = re.findall(r"^version=(\d+) .* set (.*)$", shown.stdout, re.M)
@@ -95,7 +95,7 @@ class SettingsTest(unittest.TestCase):
         self.restart(cluster, changed)
         cluster.wait_for_address()
         step = cluster.step_of("worker-0")
-        wait_until(lambda: cluster.step_of("worker-0") > step + 5, "the training to go on")
+        cluster.wait_for_step("worker-0", step + 6)
 
     def test_what_cannot_be_set_is_refused(self):
         cluster = self.running_cluster()

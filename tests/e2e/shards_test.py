@@ -172,12 +172,12 @@ class ShardsTest(unittest.TestCase):
         text = job("random_k:0.01", "sgd:lr=0.01", mode="ELASTIC", steps=150, workers=3)
         with Cluster(text, shards=2) as cluster:
             start(cluster, 3, "--step_delay=20ms")
-            wait_until(lambda: cluster.step_of("worker-0") >= 10, "10 steps")
+            cluster.wait_for_step("worker-0", 10)
             cluster.kill("worker-2")
             killed_at = cluster.step_of("worker-0")
-            wait_until(lambda: cluster.step_of("worker-0") >= killed_at + 5, "the others to go on")
+            cluster.wait_for_step("worker-0", killed_at + 5)
             start_worker(cluster, "worker-2", f"--data={FASHION_MNIST}", "--step_delay=20ms")
-            wait_until(lambda: cluster.step_of("worker-2") > killed_at + 5, "worker-2 to be back")
+            cluster.wait_for_step("worker-2", killed_at + 6)
             finish(cluster)
             wait_for_final(cluster)
             for server in cluster.servers():

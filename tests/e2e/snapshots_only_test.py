@@ -63,9 +63,9 @@ class SnapshotsOnlyTest(unittest.TestCase):
     def test_a_worker_that_comes_late_gets_there(self):
         with Cluster(job(400, codec="identity")) as cluster:
             cluster.start(2, "--step_delay=10ms")
-            wait_until(lambda: cluster.step_of("worker-0") > EVERY + 5, "some steps")
+            cluster.wait_for_step("worker-0", EVERY + 6)
             cluster.start_worker("late", "--step_delay=10ms")
-            wait_until(lambda: cluster.step_of("late") > 0, "the newcomer to take part")
+            cluster.wait_for_step("late", 1)
             summary = cluster.finish()
             for worker in cluster.workers.values():
                 self.assertEqual(worker.final_hash(), summary["parameters"])

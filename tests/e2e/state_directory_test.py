@@ -131,7 +131,7 @@ class StateDirectoryTest(unittest.TestCase):
             cluster.start(2, "--step_delay=2ms")
             reached = 0
             for _ in range(8):
-                wait_until(lambda: cluster.step_of("worker-0") > reached + 20, "more steps")
+                cluster.wait_for_step("worker-0", reached + 21)
                 for command in (show, verify):
                     ended = command(cluster.path("state"))
                     self.assertEqual(ended.returncode, 0, ended.stderr)

@@ -12,12 +12,12 @@
 namespace gradwire {
 namespace {
 
-constexpr int kBeatsPerLease = 3;
+constexpr int kBeats = 3;  // in a lease, and in the patience
 constexpr absl::Duration kShortestInterval = absl::Milliseconds(20);
 constexpr absl::Duration kLongestInterval = absl::Hours(1);
 
-absl::Duration IntervalOf(absl::Duration lease) {
-  return std::clamp(lease / kBeatsPerLease, kShortestInterval, kLongestInterval);
+absl::Duration IntervalOf(absl::Duration lease, absl::Duration patience) {
+  return std::clamp(std::min(lease, patience) / kBeats, kShortestInterval, kLongestInterval);
 }
 
 absl::Duration Now() { return SteadyClock().Now(); }
@@ -30,7 +30,7 @@ Heartbeat::Heartbeat(Options options, ServerStub* stub)
       saved_version_(options_.saved_version),
       last_progress_(Now()),
       last_answer_(Now()),
-      interval_(IntervalOf(options_.lease)),
+      interval_(IntervalOf(options_.lease, options_.patience)),
       thread_([this] { Run(); }) {}
 
 Heartbeat::~Heartbeat() {
@@ -99,14 +99,15 @@ void Heartbeat::Beat() {
     call_ = call;
     stream = stream_.lock();
   }
-  if (stream != nullptr) stream->CancelStuckSend(options_.send_limit);
+  if (stream != nullptr) stream->CancelStuckSend(options_.patience);
   const absl::StatusOr<v1::HeartbeatResponse> response = stub_->Heartbeat(request, call.get());
   MutexLock lock(&mu_);
   call_ = nullptr;
   if (!response.ok()) return;
   last_answer_ = Now();
-  if (response->lease_seconds() > 0)
-    interval_ = IntervalOf(absl::Seconds(response->lease_seconds()));
+  if (response->lease_seconds() > 0) {
+    interval_ = IntervalOf(absl::Seconds(response->lease_seconds()), options_.patience);
+  }
 }
 
 }  // namespace gradwire

@@ -16,14 +16,15 @@
 
 namespace gradwire {
 
-// Sends a heartbeat every third of the lease, until it is destroyed.  Thread-safe.
+// Sends a heartbeat every third of the lease, and often enough that a server that is only waiting
+// for others is heard within the patience, until it is destroyed.  Thread-safe.
 class Heartbeat {
  public:
   struct Options {
     std::string worker_id;
     uint64_t incarnation = 0;
     absl::Duration lease;
-    absl::Duration send_limit;                             // see Watch
+    absl::Duration patience;  // with a server that is silent, or takes no message: see Watch
     std::optional<uint64_t> saved_version = std::nullopt;  // see Saved
   };
   // `stub` must outlive it.
@@ -40,7 +41,7 @@ class Heartbeat {
   // to it.
   void Saved(std::optional<uint64_t> version) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // From now on a Send of `stream` that takes longer than send_limit is cancelled.
+  // From now on a Send of `stream` that takes longer than the patience is cancelled.
   void Watch(std::weak_ptr<ClientStream> stream) ABSL_LOCKS_EXCLUDED(mu_);
 
   // When the server last answered, on SteadyClock.  The construction counts as an answer.

@@ -99,7 +99,7 @@ absl::Status Session::TakeLease(const v1::JoinResponse& response) {
       Heartbeat::Options{.worker_id = options_.worker_id,
                          .incarnation = self_.incarnation,
                          .lease = LeaseOf(response),
-                         .send_limit = options_.give_up_after,
+                         .patience = options_.give_up_after,
                          .saved_version = KeepsState() ? store_->oldest_version() : std::nullopt},
       stub_.get());
   PlanReplica(response);
