@@ -262,7 +262,7 @@ void SimulatedWorker::Enqueue(std::vector<grpc::ByteBuffer> messages) {
 void SimulatedWorker::WriteNext() {
   if (outgoing_.empty()) return;
   writing_ = true;
-  writing_now_ = std::move(outgoing_.front());
+  writing_now_ = outgoing_.front();  // shares its slices
   outgoing_.pop_front();
   StartWrite(&writing_now_);
 }
