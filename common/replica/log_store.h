@@ -108,14 +108,14 @@ class LogStore {
 
   LogStore(LogStoreOptions options, RecoveredLog recovered);
 
-  absl::Status AppendToSegment(const Record& record, const std::string& bytes)
+  absl::Status AppendToSegment(const Record& record, const RecordPieces& pieces)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writing_mu_);
-  // With what a failed sync has lost, then `record` (null: without one), encoded in `bytes`.
-  absl::Status StartSegment(const Record* record, absl::string_view bytes)
+  // With what a failed sync has lost, then `record` (both null: without one).
+  absl::Status StartSegment(const Record* record, const RecordPieces* pieces)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writing_mu_);
   absl::StatusOr<Written> WriteSegment(const SegmentHeader& header, uint64_t next,
-                                       absl::string_view bytes) const;
-  absl::Status WriteRecords(const SegmentHeader& header, uint64_t next, absl::string_view bytes,
+                                       const RecordPieces* pieces) const;
+  absl::Status WriteRecords(const SegmentHeader& header, uint64_t next, const RecordPieces* pieces,
                             Written* written) const;
   absl::Status SyncOrMove() ABSL_EXCLUSIVE_LOCKS_REQUIRED(writing_mu_);
   // Afterwards there is nothing unsynced, or it is lost.
