@@ -262,6 +262,11 @@ bool ShardedSession::stopped() const {
                      [](const auto& session) { return session->stopped(); });
 }
 
+bool ShardedSession::finished() const {
+  return std::all_of(sessions_.begin(), sessions_.end(),
+                     [](const auto& session) { return session->finished(); });
+}
+
 absl::Span<const float> ShardedSession::parameters() const {
   return alone() ? lead().parameters() : absl::MakeConstSpan(parameters_);
 }
