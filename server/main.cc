@@ -9,7 +9,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <string>
-#include <thread>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
@@ -19,6 +18,7 @@
 #include "common/base/allocator.h"
 #include "common/base/exit_code.h"
 #include "common/base/log.h"
+#include "common/base/machine.h"
 #include "common/base/parallel.h"
 #include "common/base/status_macros.h"
 #include "common/kernels/target.h"
@@ -213,7 +213,7 @@ int main(int argc, char** argv) {
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
   gradwire::ReadingFlags(false);
   gradwire::SetUpLogging("gradwire-server");
-  gradwire::SetParallelThreads(std::thread::hardware_concurrency());
+  gradwire::SetParallelThreads(gradwire::UsableCores());
   if (rest.size() > 1) {
     std::fprintf(stderr, "gradwire-server: unexpected argument \"%s\"\n", rest[1]);
     return gradwire::kExitNever;

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // gradwire-worker: trains a server's job on this machine's data.
-#include <unistd.h>
-
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -21,6 +19,7 @@
 #include "common/base/exit_code.h"
 #include "common/base/hash.h"
 #include "common/base/log.h"
+#include "common/base/machine.h"
 #include "common/base/status_macros.h"
 #include "common/kernels/target.h"
 #include "common/replica/job.h"
@@ -82,11 +81,6 @@ void HandleSignals() {
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that is gone stops no training
-}
-
-std::string HostName() {
-  char name[256] = {};
-  return gethostname(name, sizeof(name) - 1) == 0 && name[0] != '\0' ? name : "worker";
 }
 
 // The only place that reads flags.

@@ -12,8 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "common/base/machine.h"
 #include "common/base/status_macros.h"
 #include "common/random/gaussian.h"
 
@@ -63,34 +63,14 @@ void LowerTo(const std::string& path, MemoryLimit* limit) {
   if (file >> bytes && bytes < limit->bytes) *limit = {.bytes = bytes, .source = path};
 }
 
-void LowerToGroup(const std::string& root, absl::string_view mount, absl::string_view group,
-                  absl::string_view name, MemoryLimit* limit) {
-  std::string path(group);
-  for (;;) {
-    if (path == "/") path.clear();
-    LowerTo(absl::StrCat(root, mount, path, "/", name), limit);
-    if (path.empty()) return;
-    path.resize(path.rfind('/') == std::string::npos ? 0 : path.rfind('/'));
-  }
-}
-
 MemoryLimit SystemLimit(const std::string& root) {
   MemoryLimit limit;
   const auto pages = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES));
   limit = {.bytes = pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)),
            .source = "the machine's memory"};
-  std::ifstream groups(root + "/proc/self/cgroup");
-  // hierarchy:controllers:group; version 2 is 0 with no controllers.
-  for (std::string line; std::getline(groups, line);) {
-    const std::vector<std::string> fields = absl::StrSplit(line, absl::MaxSplits(':', 2));
-    if (fields.size() != 3) continue;
-    if (fields[1].empty()) {
-      LowerToGroup(root, "/sys/fs/cgroup", fields[2], "memory.max", &limit);
-    }
-    const std::vector<std::string> controllers = absl::StrSplit(fields[1], ',');
-    if (std::find(controllers.begin(), controllers.end(), "memory") != controllers.end()) {
-      LowerToGroup(root, "/sys/fs/cgroup/memory", fields[2], "memory.limit_in_bytes", &limit);
-    }
+  for (const std::string& path :
+       ControlGroupFiles("memory", "memory.max", "memory.limit_in_bytes", root)) {
+    LowerTo(path, &limit);
   }
   return limit;
 }

@@ -22,6 +22,16 @@ struct StatusOptions {
 // Prints a table of the job and its workers on stdout.
 absl::Status PrintStatus(const StatusOptions& options);
 
+struct HealthOptions {
+  std::string server;  // or several, all of which must be healthy
+  bool of_worker = false;
+  std::string worker_id;  // empty: this host's name, as the worker has it
+  absl::Duration timeout;
+};
+// Whether the server says that it serves; of a worker, also that it hears that one.  Unavailable
+// says what is wrong.
+absl::Status CheckHealth(const HealthOptions& options);
+
 struct ExportOptions {
   std::string server;
   std::string out;  // a safetensors file; written whole or not at all

@@ -44,6 +44,10 @@ namespace {
 constexpr char kUsage[] =
     "gradwire COMMAND [--flag=value ...]\n"
     "  status            a table of the job and its workers   (--server)\n"
+    "  health            ends with 0 when the server serves, else with 1      (--server, "
+    "--timeout)\n"
+    "  health worker     also that the server hears this host's worker, or the one named: "
+    "health worker ID\n"
     "  export            the newest snapshot's parameters     (--server, --out)\n"
     "  set               changes the running job: set steps=5000 membership.min_workers=2 "
     "  (--server)\n"
@@ -90,6 +94,17 @@ absl::Status PrintJobOfFlags() {
                    .classes = absl::GetFlag(FLAGS_classes)});
 }
 
+absl::Status RunHealth(const std::vector<std::string>& operands) {
+  if (operands.size() > 2 || (!operands.empty() && operands[0] != "worker")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("gradwire health, health worker or health worker ID is needed\n", kUsage));
+  }
+  return CheckHealth({.server = absl::GetFlag(FLAGS_server),
+                      .of_worker = !operands.empty(),
+                      .worker_id = operands.size() == 2 ? operands[1] : "",
+                      .timeout = absl::GetFlag(FLAGS_timeout)});
+}
+
 // Commands of two words.
 absl::Status RunOnFiles(const std::string& command, const std::vector<std::string>& operands) {
   if (command == "snapshot inspect" && operands.size() == 1) return InspectSnapshot(operands[0]);
@@ -118,6 +133,7 @@ absl::Status Run(const std::vector<std::string>& words) {
                    .assignments = {words.begin() + 1, words.end()},
                    .timeout = absl::GetFlag(FLAGS_timeout)});
   }
+  if (command == "health") return RunHealth({words.begin() + 1, words.end()});
   if (words.size() > 1) {
     return RunOnFiles(absl::StrCat(command, " ", words[1]), {words.begin() + 2, words.end()});
   }

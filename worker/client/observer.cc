@@ -137,7 +137,8 @@ absl::Status Observer::AskForJob() {
 
 // The newest.  Where there is none, the log reaches back to the seed.
 absl::Status Observer::TakeSnapshot() {
-  absl::StatusOr<Replica::Contents> contents = stub_->GetModel(*job_, 0, options_.give_up_after);
+  absl::StatusOr<Replica::Contents> contents =
+      stub_->GetModel(*job_, 0, options_.give_up_after, options_.stop);
   if (absl::IsNotFound(contents.status())) {
     follower_->Restart();
   } else {

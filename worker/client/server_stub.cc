@@ -11,6 +11,7 @@
 #include "common/replica/snapshot.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/status.h"
+#include "worker/client/cancel_on_stop.h"
 
 namespace gradwire {
 namespace {
@@ -77,7 +78,8 @@ absl::StatusOr<v1::HeartbeatResponse> ServerStub::Heartbeat(const v1::HeartbeatR
 }
 
 absl::StatusOr<Replica::Contents> ServerStub::GetModel(const Job& job, uint64_t at_version,
-                                                       absl::Duration patience) {
+                                                       absl::Duration patience,
+                                                       const StopFlag* stop) {
   const uint64_t max_bytes = MaxSnapshotBytes(job);
   grpc::ClientContext context;
   const size_t values = (1 + job.state_vectors().size()) * job.layout.dimension();
@@ -86,6 +88,7 @@ absl::StatusOr<Replica::Contents> ServerStub::GetModel(const Job& job, uint64_t 
   v1::GetModelRequest request;
   request.set_at_version(at_version);
   request.set_with_state(true);
+  const CancelOnStop cancel(stop, &context);
   const auto reader = stub_->GetModel(&context, request);
   Model model;
   const bool as_announced = ReadChunks(max_bytes, reader.get(), &model);

@@ -36,9 +36,9 @@ class ServerStub {
   // The newest snapshot at or below `at_version` (0: of all), with optimizer state.  Waits for
   // `patience` and the time that a slow link takes.  NotFound: there is none.  DataLoss: it has
   // another size than it said, or than the job's model can have; InvalidArgument: it is another
-  // job's.
+  // job's; Cancelled: `stop`, which may be null, was requested.
   absl::StatusOr<Replica::Contents> GetModel(const Job& job, uint64_t at_version,
-                                             absl::Duration patience);
+                                             absl::Duration patience, const StopFlag* stop);
 
   // Waits for `delay`, or until a connection that was down is up again, or until the stop is
   // requested.

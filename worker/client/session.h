@@ -111,8 +111,9 @@ class Session {
   // warned about.
   absl::Status Leave(absl::string_view reason, const std::optional<v1::Evaluation>& evaluation);
 
-  bool left() const { return left_; }        // Leave was called
-  bool stopped() const { return stopped_; }  // the server stopped the job before its end
+  bool left() const { return left_; }          // Leave was called
+  bool finished() const { return finished_; }  // the job is done, and the parameters are its result
+  bool stopped() const { return stopped_; }    // the server stopped the job before its end
   const std::shared_ptr<const Job>& job() const { return job_; }
   absl::Span<const float> parameters() const { return follower_->replica().parameters(); }
   uint64_t version() const { return follower_->replica().version(); }

@@ -114,7 +114,7 @@ absl::Status Session::TakeLease(const v1::JoinResponse& response) {
 // The newest snapshot at or below the version (0: of all).  False: there is none.
 absl::StatusOr<bool> Session::TakeSnapshot(uint64_t at_version) {
   absl::StatusOr<Replica::Contents> contents =
-      stub_->GetModel(*job_, at_version, options_.give_up_after);
+      stub_->GetModel(*job_, at_version, options_.give_up_after, options_.stop);
   if (absl::IsNotFound(contents.status())) return false;
   GRADWIRE_RETURN_IF_ERROR(contents.status());
   GRADWIRE_RETURN_IF_ERROR(follower_->Load(*std::move(contents)));

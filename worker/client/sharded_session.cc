@@ -249,7 +249,7 @@ absl::Status ShardedSession::Leave(absl::string_view reason,
   for (size_t k = sessions_.size(); k-- > 0;) {
     Session& session = *sessions_[k];
     if (session.job() == nullptr || session.left()) continue;
-    session.limit_ = next_;  // what settles the payload that was just sent
+    if (!alone()) session.limit_ = next_;  // what settles the payload that was just sent
     const absl::Status status = session.Leave(reason, k == 0 ? evaluation : std::nullopt);
     if (first.ok()) first = status;
   }
@@ -260,6 +260,11 @@ absl::Status ShardedSession::Leave(absl::string_view reason,
 bool ShardedSession::stopped() const {
   return std::any_of(sessions_.begin(), sessions_.end(),
                      [](const auto& session) { return session->stopped(); });
+}
+
+bool ShardedSession::finished() const {
+  return std::all_of(sessions_.begin(), sessions_.end(),
+                     [](const auto& session) { return session->finished(); });
 }
 
 absl::Span<const float> ShardedSession::parameters() const {

@@ -40,6 +40,7 @@ class ShardedSession {
   bool pushed() const { return !alone() || lead().pushed(); }  // several shards know no lag
   bool left() const { return left_; }
   bool stopped() const;
+  bool finished() const;  // with all shards: the job is done, and the parameters are its result
   // The whole job.
   const std::shared_ptr<const Job>& job() const { return alone() ? lead().job() : job_; }
   absl::Span<const float> parameters() const;

@@ -118,6 +118,8 @@ absl::Status Train(const LoopOptions& options, ShardedSession* session) {
   loop.EndProgress();
   if (status.ok() || session->left()) return status;
   const absl::Status left = session->Leave(status.message(), std::nullopt);
+  // The step that was open when the worker was asked to stop may have been the last.
+  if (absl::IsCancelled(status) && session->finished()) return absl::OkStatus();
   if (!left.ok() && absl::IsCancelled(status)) LogWarning(left.message());
   return status;
 }
