@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// --log_format, of every program that runs for long.
+// Defines --log_format, of every program that runs for long.
 #pragma once
 
 #include <string>

@@ -22,7 +22,7 @@ class TimeHistogram {
   // Negative times count as none.
   void Add(absl::Duration time) {
     const int64_t nanoseconds = absl::ToInt64Nanoseconds(time);
-    const double seconds = static_cast<double>(nanoseconds < 0 ? 0 : nanoseconds) * 1e-9;
+    const double seconds = static_cast<double>(nanoseconds < 0 ? 0 : nanoseconds) / 1e9;
     size_t range = 0;
     while (range < kBounds.size() && seconds > kBounds[range]) ++range;
     counts_[range].fetch_add(1, std::memory_order_relaxed);

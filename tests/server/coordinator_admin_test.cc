@@ -86,7 +86,8 @@ TEST_F(CoordinatorAdminTest, WhoeverAskedForADrainIsAnsweredAlsoWhenTheJobEndsFi
   const DrainAnswer after = AskDrain(&cluster);  // --when_done=serve
   EXPECT_TRUE(after->has_value() && (*after)->ok());
 
-  SettingsCluster failing("steps: 5", &disk_);
+  CrashingFileSystem other_disk;
+  SettingsCluster failing("steps: 5", &other_disk);
   const auto others = failing.EnterAll(1);
   const DrainAnswer refused = AskDrain(&failing);
   ASSERT_TRUE(failing.Send(others[0], MakeAbstention(*failing.job, 1, failing.chain_hash())).ok());
