@@ -80,6 +80,7 @@ void Coordinator::OpenRound() {
                .bases = replica.bases(),
                .keep_payloads = IsQuorum()});
   first_arrival_ = absl::InfiniteDuration();
+  opened_ = clock_->Now();
 }
 
 }  // namespace gradwire

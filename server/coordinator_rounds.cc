@@ -143,7 +143,10 @@ void Coordinator::CloseRound(const Round& round, Effects* effects) {
   phase_ = Phase::kTraining;
   if (absl::Status status = CheckAbstentions(round); !status.ok()) return Fail(status, effects);
   v1::Header header = Follows() ? MakeFollowingHeader(round) : MakeHeader(round, next);
+  made_from_ = clock_->Now();
+  const Stopwatch watch;
   absl::StatusOr<MadeUpdate> update = history_->state().Make(round, history_->replica(), &header);
+  encode_time_ = watch.elapsed();
   if (!update.ok()) return Fail(update.status(), effects);
   counters_->payloads_used.Add(static_cast<uint64_t>(header.used_size()));
   if (header.used_size() > 0) loss_ = header.loss();
@@ -184,6 +187,7 @@ void Coordinator::TryCommit(Effects* effects) {
   last_update_ = clock_->Now();
   recent_updates_.push_back(last_update_);
   if (recent_updates_.size() > kRecentUpdates) recent_updates_.pop_front();
+  NoteRound();
   SettingsCommitted(effects);
   if (pending_header_.finished()) {
     LogInfo(absl::StrCat("version ", history_->replica().version(), " is the last"));
@@ -227,6 +231,7 @@ void Coordinator::FinishIfAllLeft(Effects* effects) {
   }
   streams_.clear();
   phase_ = Phase::kFinished;
+  AnswerDrain(absl::OkStatus(), effects);
   ended_.NotifyAll();
 }
 
@@ -235,7 +240,9 @@ void Coordinator::Fail(const absl::Status& status, Effects* effects) {
   failure_ = absl::FailedPreconditionError(absl::StrCat("the job has failed: ", status.message()));
   cause_ = absl::Status(status.code(), failure_.message());
   phase_ = Phase::kFailed;
+  accepting_.store(false, std::memory_order_relaxed);
   RefuseSettings(failure_, effects);
+  AnswerDrain(failure_, effects);
   for (const auto& [id, stream] : streams_) effects->Close(stream, failure_);
   streams_.clear();
   ended_.NotifyAll();
@@ -265,6 +272,7 @@ Coordinator::Result Coordinator::WaitForEnd(absl::Duration timeout) {
 }
 
 absl::Status Coordinator::Drain(absl::Duration timeout) {
+  accepting_.store(false, std::memory_order_relaxed);
   Effects effects;
   absl::Status status;
   {
@@ -288,6 +296,7 @@ absl::Status Coordinator::Drain(absl::Duration timeout) {
       effects.Close(stream, absl::UnavailableError("the server is shutting down"));
     }
     streams_.clear();
+    AnswerDrain(status, &effects);
   }
   effects.Run();
   return status;

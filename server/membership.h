@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -44,6 +45,9 @@ struct WorkerEntry {
   std::optional<uint64_t> saved_version;  // the oldest state it keeps; stays over incarnations
   uint32_t resyncs = 0;                   // over all incarnations
   uint32_t abstained_running = 0;
+  uint64_t refused = 0;                // payloads; over all incarnations, as the next
+  uint64_t sent_step = 0;              // of its newest whole payload
+  std::deque<absl::Duration> sent_at;  // its newest whole payloads, a few
   std::string peer;
   std::string note;  // why it is gone
 

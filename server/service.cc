@@ -101,4 +101,33 @@ grpc::ServerUnaryReactor* AdminService::Set(grpc::CallbackServerContext* context
   return reactor;
 }
 
+grpc::ServerUnaryReactor* AdminService::Snapshot(grpc::CallbackServerContext* context,
+                                                 const v1::SnapshotRequest* /*request*/,
+                                                 v1::SnapshotResponse* response) {
+  return OnPool(pool_, context,
+                [this, response] { return Store(coordinator_->TakeSnapshot(), response); });
+}
+
+grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* context,
+                                              const v1::DrainRequest* /*request*/,
+                                              v1::DrainResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  coordinator_->AskDrain([response, reactor](absl::StatusOr<v1::DrainResponse> answer) {
+    reactor->Finish(ToGrpc(Store(std::move(answer), response)));
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* AdminService::Stop(grpc::CallbackServerContext* context,
+                                             const v1::StopRequest* /*request*/,
+                                             v1::StopResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  coordinator_->StopJob(PatienceOf(*context),
+                        [response, reactor](const absl::StatusOr<v1::SetResponse>& answer) {
+                          if (answer.ok()) response->set_version(answer->job().steps());
+                          reactor->Finish(ToGrpc(answer.status()));
+                        });
+  return reactor;
+}
+
 }  // namespace gradwire

@@ -33,7 +33,7 @@ void TrainStream::Handle(const std::shared_ptr<TrainStream>& self) {
   request_.Clear();
   absl::Status status;
   if (!grpc::SerializationTraits<v1::TrainRequest>::Deserialize(&incoming_, &request_).ok()) {
-    counters_->payloads_refused.Add();
+    counters_->payloads_refused.Add(Refusal::kUnreadable);
     status = absl::InvalidArgumentError(
         absl::StrCat("a message of ", wire_bytes, " bytes is no TrainRequest"));
   } else {

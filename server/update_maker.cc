@@ -204,6 +204,11 @@ absl::Status UpdateMaker::ReplayBlock(const v1::BlockPayload& block, const v1::H
       "published; server and log are of different builds, or the log is damaged"));
 }
 
+double UpdateMaker::DownlinkResidualNorm() const {
+  const std::vector<float>& residual = downlink_.residual();
+  return residual.empty() ? 0 : std::sqrt(SumOfSquares(residual.data(), residual.size()));
+}
+
 void UpdateMaker::Save(StateFile* file) const {
   file->doubles["noise.total"] = {noise_.total()};
   file->double_views["noise.drawn"] = noise_.drawn();

@@ -51,6 +51,9 @@ class UpdateMaker {
   absl::Status Replay(const std::vector<v1::UpdatePart>& parts, const v1::ServerPart& kept,
                       const Replica& replica, Touched* touched);
 
+  // Of the residual of a downlink that is compressed again; 0 without one.  A pass over it.
+  double DownlinkResidualNorm() const;
+
   // All that is kept, as views of it where it is long; and back.  InvalidArgument: not what Save
   // gives for this job.
   void Save(StateFile* file) const;

@@ -19,11 +19,13 @@
 #include "common/base/exit_code.h"
 #include "common/base/hash.h"
 #include "common/base/log.h"
+#include "common/base/log_flag.h"
 #include "common/base/machine.h"
 #include "common/base/status_macros.h"
 #include "common/kernels/target.h"
 #include "common/replica/job.h"
 #include "common/replica/memory_need.h"
+#include "common/rpc/log.h"
 #include "worker/client/sharded_session.h"
 #include "worker/client/stop_flag.h"
 #include "worker/client/worker_memory.h"
@@ -178,18 +180,20 @@ int Report(const absl::Status& error) {
   std::string line(error.message());
   std::replace(line.begin(), line.end(), '\n', ' ');
   std::fflush(stdout);
-  std::fprintf(stderr, "gradwire-worker: %s\n", line.c_str());
+  LogEnd(line);
   return ExitCodeOf(error);
 }
 
 int Main(int argc, char** argv) {
   HandleSignals();
   SetUpLogging("gradwire-worker");
+  LogForGrpc();
   absl::SetProgramUsageMessage(
       "Trains the job of a gradwire server.\n  gradwire-worker --server=host:7070 --data=DIR");
   ReadingFlags(true);
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
   ReadingFlags(false);
+  SetUpLogging("gradwire-worker", absl::GetFlag(FLAGS_log_format));
   if (rest.size() > 1) {
     return Report(absl::InvalidArgumentError(
         absl::StrCat("unknown argument \"", rest[1], "\": there are only flags, see --help")));

@@ -194,6 +194,7 @@ absl::Status CheckJob(const v1::JobConfig& config) {
   GRADWIRE_RETURN_IF_ERROR(CheckTarget(config));
   GRADWIRE_RETURN_IF_ERROR(CheckField("snapshot_every", config.snapshot_every(), 1, kMaxSteps));
   GRADWIRE_RETURN_IF_ERROR(CheckLog(config));
+  GRADWIRE_RETURN_IF_ERROR(CheckField("learning_rate", config.learning_rate(), 0.0, 1e6));
   return CheckField("hash_every", config.hash_every(), 1, kMaxSteps);
 }
 

@@ -77,7 +77,7 @@ absl::Status LogStore::AppendToSegment(const Record& record, const RecordPieces&
     return appended;
   }
   if (options_.fsync.kind == FsyncPolicy::Kind::kAlways) {
-    const absl::Status synced = file_->Sync();
+    const absl::Status synced = SyncFile(file_.get());
     if (!synced.ok()) {
       LogWarning(
           absl::StrCat(synced.message(), ": record ", record.version, " goes into a new file"));
@@ -134,7 +134,7 @@ absl::StatusOr<LogStore::Written> LogStore::WriteSegment(const SegmentHeader& he
   Written written;
   GRADWIRE_ASSIGN_OR_RETURN(written.file, options_.files->Create(partial));
   absl::Status status = WriteRecords(header, next, pieces, &written);
-  if (status.ok()) status = written.file->Sync();
+  if (status.ok()) status = SyncFile(written.file.get());
   if (status.ok()) status = options_.files->Rename(partial, path);
   if (!status.ok()) {
     options_.files->Remove(partial).IgnoreError();  // the first error is the one to tell
@@ -184,6 +184,13 @@ absl::Status LogStore::SyncDue(absl::Duration now) {
   return absl::OkStatus();
 }
 
+absl::Status LogStore::SyncFile(WritableFile* file) const {
+  const Stopwatch watch;
+  absl::Status status = file->Sync();
+  if (options_.sync_times != nullptr) options_.sync_times->Add(watch.elapsed());
+  return status;
+}
+
 absl::Status LogStore::SyncOrMove() {
   SyncTail();
   return unsynced_.has_value() ? StartSegment(nullptr, nullptr) : absl::OkStatus();
@@ -191,7 +198,7 @@ absl::Status LogStore::SyncOrMove() {
 
 void LogStore::SyncTail() {
   if (!unsynced_.has_value() || tail_lost_) return;
-  const absl::Status synced = file_->Sync();
+  const absl::Status synced = SyncFile(file_.get());
   if (synced.ok()) {
     unsynced_.reset();
     return;

@@ -51,6 +51,18 @@ struct SetOptions {
 // InvalidArgument: a name or a value; FailedPrecondition: the job has ended.
 absl::Status SetJob(const SetOptions& options);
 
+struct OperateOptions {
+  std::string server;  // or several
+  absl::Duration timeout;
+};
+// Each server writes a snapshot now, and is waited for.  FailedPrecondition: no step was made yet.
+absl::Status TakeSnapshots(const OperateOptions& options);
+// Each server ends, its job saved, to be started again.
+absl::Status DrainServers(const OperateOptions& options);
+// The job ends with the open step; of several shards, the first is asked.  FailedPrecondition: it
+// has not begun, or has ended.
+absl::Status StopJob(const OperateOptions& options);
+
 struct LogOptions {
   std::string state_dir;
   uint64_t from = 0;  // versions, both included

@@ -51,6 +51,9 @@ constexpr char kUsage[] =
     "  export            the newest snapshot's parameters     (--server, --out)\n"
     "  set               changes the running job: set steps=5000 membership.min_workers=2 "
     "  (--server)\n"
+    "  snapshot          the server writes a snapshot now     (--server)\n"
+    "  drain             ends the server, the job saved       (--server)\n"
+    "  stop              ends the job with the open step      (--server)\n"
     "  follow            version and loss of every update     (--server)\n"
     "  evaluate          accuracy, as the training goes on    (--server, --data, --every)\n"
     "  log show          a line for every record              (--state_dir, --from, --to)\n"
@@ -146,6 +149,11 @@ absl::Status Run(const std::vector<std::string>& words) {
                         .out = absl::GetFlag(FLAGS_out),
                         .timeout = absl::GetFlag(FLAGS_timeout)});
   }
+  const OperateOptions operate = {.server = absl::GetFlag(FLAGS_server),
+                                  .timeout = absl::GetFlag(FLAGS_timeout)};
+  if (command == "snapshot") return TakeSnapshots(operate);
+  if (command == "drain") return DrainServers(operate);
+  if (command == "stop") return StopJob(operate);
   if (command == "job") return PrintJobOfFlags();
   if (IsRole(command)) {
     return absl::InvalidArgumentError(absl::StrCat(
