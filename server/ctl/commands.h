@@ -12,11 +12,13 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/replica/job.h"
+#include "common/rpc/client_security.h"
 
 namespace gradwire {
 
 struct StatusOptions {
   std::string server;  // or several, as of ParseAddresses; so of ExportOptions
+  std::shared_ptr<ClientSecurity> security;
   absl::Duration timeout;
 };
 // Prints a table of the job and its workers on stdout.
@@ -24,6 +26,7 @@ absl::Status PrintStatus(const StatusOptions& options);
 
 struct ExportOptions {
   std::string server;
+  std::shared_ptr<ClientSecurity> security;
   std::string out;  // a safetensors file; written whole or not at all
   absl::Duration timeout;
 };
@@ -33,7 +36,8 @@ absl::Status ExportModel(const ExportOptions& options);
 absl::Status JoinSnapshotFiles(const std::vector<std::string>& paths, const std::string& out);
 
 struct SetOptions {
-  std::string server;                    // of several shards, the first is asked
+  std::string server;  // of several shards, the first is asked
+  std::shared_ptr<ClientSecurity> security;
   std::vector<std::string> assignments;  // NAME=VALUE, by the names of the job file
   absl::Duration timeout;
 };
