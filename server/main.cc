@@ -27,6 +27,7 @@
 #include "common/replica/snapshot.h"
 #include "common/rpc/log.h"
 #include "server/admin/http_flags.h"
+#include "server/security_flags.h"
 #include "server/server.h"
 #include "server/server_memory.h"
 #include "server/summary.h"
@@ -135,6 +136,7 @@ absl::Status Run(const sigset_t& signals) {
   GRADWIRE_ASSIGN_OR_RETURN(std::shared_ptr<const Job> job, MakeJob(std::move(config), shard));
   ServerOptions options;
   options.listen = absl::GetFlag(FLAGS_listen);
+  options.security = SecurityFromFlags();
   options.history.state_dir = absl::GetFlag(FLAGS_state_dir);
   options.history.log_retain = absl::GetFlag(FLAGS_log_retain);
   options.history.snapshots_kept = absl::GetFlag(FLAGS_snapshots);

@@ -25,6 +25,7 @@
 #include "common/kernels/target.h"
 #include "common/replica/job.h"
 #include "common/replica/memory_need.h"
+#include "common/rpc/client_flags.h"
 #include "common/rpc/log.h"
 #include "worker/client/sharded_session.h"
 #include "worker/client/stop_flag.h"
@@ -117,6 +118,8 @@ absl::StatusOr<WorkerOptions> OptionsFromFlags() {
   if (options.session.worker_id.empty()) options.session.worker_id = HostName();
   options.session.give_up_after = absl::GetFlag(FLAGS_give_up_after);
   options.session.stop = &stop;
+  GRADWIRE_ASSIGN_OR_RETURN(options.session.security,
+                            ClientSecurityFromFlags(options.session.server));
   options.loop.data = absl::GetFlag(FLAGS_data);
   options.loop.metrics_path = absl::GetFlag(FLAGS_metrics);
   options.loop.step_delay = absl::GetFlag(FLAGS_step_delay);
@@ -156,7 +159,8 @@ absl::Status RunWorker(WorkerOptions options) {
                                .name = options.session.worker_id,
                                .give_up_after = options.session.give_up_after,
                                .schema_hash = options.session.schema_hash,
-                               .stop = &stop},
+                               .stop = &stop,
+                               .security = options.session.security},
                   .evaluate = options.role == "evaluate",
                   .data = options.loop.data,
                   .every = options.every});

@@ -4,12 +4,10 @@
 
 #include <cstdio>
 
-#include "absl/strings/str_cat.h"
 #include "common/base/address_list.h"
 #include "common/base/status_macros.h"
-#include "common/rpc/channel.h"
-#include "common/rpc/status.h"
 #include "gradwire/v1/admin.grpc.pb.h"
+#include "server/ctl/call.h"
 #include "server/ctl/commands.h"
 
 namespace gradwire {
@@ -19,17 +17,16 @@ unsigned long long Number(uint64_t number) { return number; }
 
 // Calls `method` of one server and gives its answer; an error names the server.
 template <typename Request, typename Response>
-absl::StatusOr<Response> Ask(const std::string& server, absl::Duration timeout,
+absl::StatusOr<Response> Ask(const OperateOptions& options, const std::string& server,
                              grpc::Status (v1::Admin::Stub::*method)(grpc::ClientContext*,
                                                                      const Request&, Response*)) {
-  const auto stub = v1::Admin::NewStub(NewClientChannel(server));
+  const auto stub = v1::Admin::NewStub(options.security->NewChannel(server));
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+  PrepareCall(options.security.get(), options.timeout, &context);
   Response response;
   const grpc::Status answer = (stub.get()->*method)(&context, Request(), &response);
   if (answer.ok()) return response;
-  return absl::Status(FromGrpc(answer).code(),
-                      absl::StrCat("server ", server, ": ", answer.error_message()));
+  return CallError(options.security.get(), server, answer);
 }
 
 }  // namespace
@@ -38,7 +35,7 @@ absl::Status TakeSnapshots(const OperateOptions& options) {
   GRADWIRE_ASSIGN_OR_RETURN(const std::vector<std::string> servers, ParseAddresses(options.server));
   for (const std::string& server : servers) {
     GRADWIRE_ASSIGN_OR_RETURN(const v1::SnapshotResponse made,
-                              Ask(server, options.timeout, &v1::Admin::Stub::Snapshot));
+                              Ask(options, server, &v1::Admin::Stub::Snapshot));
     std::printf("snapshot of version %llu: %s\n", Number(made.version()), made.path().c_str());
   }
   return absl::OkStatus();
@@ -50,7 +47,7 @@ absl::Status DrainServers(const OperateOptions& options) {
   GRADWIRE_ASSIGN_OR_RETURN(const std::vector<std::string> servers, ParseAddresses(options.server));
   absl::Status first;
   for (const std::string& server : servers) {
-    const auto drained = Ask(server, options.timeout, &v1::Admin::Stub::Drain);
+    const auto drained = Ask(options, server, &v1::Admin::Stub::Drain);
     if (drained.ok()) {
       std::printf("drained at version %llu: %s\n", Number(drained->version()), server.c_str());
     } else if (first.ok()) {
@@ -63,7 +60,7 @@ absl::Status DrainServers(const OperateOptions& options) {
 absl::Status StopJob(const OperateOptions& options) {
   GRADWIRE_ASSIGN_OR_RETURN(const std::vector<std::string> servers, ParseAddresses(options.server));
   GRADWIRE_ASSIGN_OR_RETURN(const v1::StopResponse stopped,
-                            Ask(servers.front(), options.timeout, &v1::Admin::Stub::Stop));
+                            Ask(options, servers.front(), &v1::Admin::Stub::Stop));
   std::printf("the job ends with version %llu\n", Number(stopped.version()));
   return absl::OkStatus();
 }

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // gradwire status: the job and its workers as a table.
-#include "common/rpc/status.h"
-
 #include <grpcpp/grpcpp.h>
 
 #include <cstdio>
@@ -11,8 +9,8 @@
 #include "absl/strings/str_join.h"
 #include "common/base/address_list.h"
 #include "common/base/status_macros.h"
-#include "common/rpc/channel.h"
 #include "gradwire/v1/admin.grpc.pb.h"
+#include "server/ctl/call.h"
 #include "server/ctl/commands.h"
 
 namespace gradwire {
@@ -74,16 +72,13 @@ std::string WorkerTable(const v1::GetStatusResponse& status) {
   return out;
 }
 
-absl::Status PrintStatusOf(const std::string& server, absl::Duration timeout) {
-  const auto stub = v1::Admin::NewStub(NewClientChannel(server));
+absl::Status PrintStatusOf(const std::string& server, const StatusOptions& options) {
+  const auto stub = v1::Admin::NewStub(options.security->NewChannel(server));
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+  PrepareCall(options.security.get(), options.timeout, &context);
   v1::GetStatusResponse status;
   const grpc::Status answer = stub->GetStatus(&context, v1::GetStatusRequest(), &status);
-  if (!answer.ok()) {
-    return absl::Status(FromGrpc(answer).code(),
-                        absl::StrCat("server ", server, ": ", answer.error_message()));
-  }
+  if (!answer.ok()) return CallError(options.security.get(), server, answer);
   std::fputs((JobTable(status) + WorkerTable(status)).c_str(), stdout);
   return absl::OkStatus();
 }
@@ -96,7 +91,7 @@ absl::Status PrintStatus(const StatusOptions& options) {
   absl::Status first;
   for (size_t k = 0; k < servers.size(); ++k) {
     if (k > 0) std::fputs("\n", stdout);
-    const absl::Status status = PrintStatusOf(servers[k], options.timeout);
+    const absl::Status status = PrintStatusOf(servers[k], options);
     if (first.ok()) first = status;
   }
   return first;

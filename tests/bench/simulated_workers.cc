@@ -156,7 +156,7 @@ SharedSteps::Counts SharedSteps::counts() const {
 SimulatedWorker::SimulatedWorker(const std::string& server, std::string id, SharedSteps* steps)
     : id_(std::move(id)),
       steps_(steps),
-      channel_(NewClientChannel(server)),
+      channel_(NewClientChannel(server, grpc::InsecureChannelCredentials())),
       stub_(v1::ParameterServer::NewStub(channel_)),
       raw_(channel_) {}
 

@@ -40,7 +40,12 @@ MAY_INCLUDE = {
     "worker": ["common", "worker"],
     "tests": ["common", "server", "worker", "tests"],
 }
-GRPC_FREE_TARGETS = ["gradwire_common", "gradwire_server_core", "gradwire_worker_core"]
+GRPC_FREE_TARGETS = [
+    "gradwire_common",
+    "gradwire_security",
+    "gradwire_server_core",
+    "gradwire_worker_core",
+]
 GRPC_INCLUDE = re.compile(r"^(grpc|grpcpp|grpc\+\+)/|\.grpc\.pb\.h$")
 CPP = (".h", ".cc")
 COMMENTED_BY = {".h": "//", ".cc": "//", ".py": "#"}
