@@ -295,6 +295,7 @@ absl::Status Coordinator::GradientLocked(const v1::Hello& who, const v1::Gradien
   }
   if (!added.ok()) {
     counters_->payloads_refused.Add();
+    ++worker->payloads_refused;
     Depart(worker, WorkerEntry::State::kLost, "its payload was refused", effects, added.status());
     Advance(effects);
     return added.status();
@@ -324,6 +325,7 @@ absl::StatusOr<bool> Coordinator::CheckStep(WorkerEntry* worker, const v1::Gradi
   }
   if (message.step() > open) {
     counters_->payloads_refused.Add();
+    ++worker->payloads_refused;
     return absl::InvalidArgumentError(absl::StrCat(
         "worker \"", worker->id, "\": step ", message.step(), " is beyond the open step ", open));
   }
@@ -376,7 +378,7 @@ absl::Status Coordinator::OrderResync(WorkerEntry* worker, const std::string& wh
 
 bool Coordinator::MayRead(const v1::Hello& who) {
   MutexLock lock(&mu_);
-  if (!Full() || IsQuorum() || who.follower()) return true;
+  if (!Full() || who.follower()) return true;
   const auto worker = membership_.Find(who.worker_id(), who.incarnation());
   return !worker.ok() || !round_.HasWaiting((*worker)->rank);
 }

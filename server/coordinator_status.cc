@@ -83,6 +83,8 @@ v1::GetStatusResponse Coordinator::GetStatus() {
     row->set_last_heard_seconds(absl::ToDoubleSeconds(clock_->Now() - worker.last_heard));
     row->set_peer(worker.peer);
     row->set_note(worker.note);
+    row->set_payloads_refused(worker.payloads_refused);
+    row->set_payloads_too_large(worker.payloads_too_large);
   }
   v1::Traffic* traffic = status.mutable_traffic();
   traffic->set_up_payload_bytes(counters_->up_payload_bytes.value());
@@ -94,6 +96,7 @@ v1::GetStatusResponse Coordinator::GetStatus() {
   status.set_payloads_duplicate(counters_->blocks_duplicate.value());
   status.set_payloads_refused(counters_->payloads_refused.value());
   status.set_payloads_abstained(counters_->payloads_abstained.value());
+  status.set_payloads_too_large(counters_->payloads_too_large.value());
   for (const uint64_t count : staleness_) status.add_staleness(count);
   for (const uint64_t count : lead_) status.add_lead(count);
   return status;

@@ -29,6 +29,7 @@ struct ServerCounters {
   Counter blocks_duplicate;
   Counter payloads_refused;
   Counter payloads_abstained;
+  Counter payloads_too_large;  // left out by max_norm_factor
 };
 
 }  // namespace gradwire

@@ -44,6 +44,8 @@ struct WorkerEntry {
   std::optional<uint64_t> saved_version;  // the oldest state it keeps; stays over incarnations
   uint32_t resyncs = 0;                   // over all incarnations
   uint32_t abstained_running = 0;
+  uint64_t payloads_refused = 0;    // this and the next: over all incarnations, for people
+  uint64_t payloads_too_large = 0;  // left out by max_norm_factor
   std::string peer;
   std::string note;  // why it is gone
 
@@ -101,6 +103,10 @@ class Membership {
   // of the first version, tells nothing and is accepted.  Aborted: another process has this
   // incarnation.
   absl::Status Adopt(WorkerEntry* worker, uint64_t session);
+
+  // One more payload of this worker, gone or not, was left out by max_norm_factor.  How many there
+  // are of it now; 0 when nothing is known of it.
+  uint64_t CountTooLarge(const std::string& id);
 
   // Null when the rank is free.
   const WorkerEntry* AliveWithRank(uint32_t rank) const;

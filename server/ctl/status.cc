@@ -55,9 +55,11 @@ std::string JobTable(const v1::GetStatusResponse& status) {
   absl::StrAppendFormat(&out, "traffic    %.0f bytes up, %.0f down, per worker and step\n",
                         PerStep(traffic.up_wire_bytes(), traffic.worker_steps()),
                         PerStep(traffic.down_wire_bytes(), traffic.worker_steps()));
-  absl::StrAppendFormat(&out, "payloads   %d late, %d duplicate blocks, %d refused, %d abstained\n",
+  absl::StrAppendFormat(&out, "payloads   %d late, %d duplicate blocks, %d refused, %d abstained, "
+                        "%d too large\n",
                         status.payloads_late(), status.payloads_duplicate(),
-                        status.payloads_refused(), status.payloads_abstained());
+                        status.payloads_refused(), status.payloads_abstained(),
+                        status.payloads_too_large());
   return absl::StrCat(out, Histogram("staleness", status.staleness()),
                       Histogram("lead", status.lead()));
 }
