@@ -377,7 +377,7 @@ absl::Status Coordinator::OrderResync(WorkerEntry* worker, const std::string& wh
 
 bool Coordinator::MayRead(const v1::Hello& who) {
   MutexLock lock(&mu_);
-  if (!Full() || IsQuorum() || who.follower()) return true;
+  if (!Full() || who.follower()) return true;
   const auto worker = membership_.Find(who.worker_id(), who.incarnation());
   return !worker.ok() || !round_.HasWaiting((*worker)->rank);
 }

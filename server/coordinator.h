@@ -173,8 +173,10 @@ class Coordinator {
   void Resume() ABSL_LOCKS_EXCLUDED(mu_);
   void RememberMembers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OpenRound() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  bool QuorumReached() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Of kept payloads: enough are in, or all that may still come.
+  bool MayClose() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CloseRound(const Round& round, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CountTooLarge(const Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckAbstentions(const Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   v1::Header MakeHeader(const Round& round, const std::vector<v1::Member>& next)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -255,9 +257,10 @@ class Coordinator {
   std::string StateOf(const WorkerEntry& worker) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   v1::Point NewestPoint() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WakeAll(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // So many payload bytes wait for a lower rank's that some streams are not read.
+  // So many payload bytes wait for a lower rank's that some streams are not read.  Payloads that
+  // are kept wait for all others': no pause would help.
   bool Full() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return round_.waiting_bytes() > options_.max_waiting_bytes;
+    return !job_->keeps_payloads() && round_.waiting_bytes() > options_.max_waiting_bytes;
   }
 
   const CoordinatorOptions options_;

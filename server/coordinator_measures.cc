@@ -88,6 +88,7 @@ void Coordinator::FillWorker(const WorkerEntry& worker, absl::Duration now,
                               absl::ToDoubleSeconds(span + absl::Microseconds(1)));
   }
   row->set_payloads_refused(worker.refused);
+  row->set_payloads_too_large(worker.payloads_too_large);
 }
 
 void Coordinator::FillCounts(v1::GetStatusResponse* status) const {
@@ -101,6 +102,7 @@ void Coordinator::FillCounts(v1::GetStatusResponse* status) const {
   status->set_payloads_late(counters_->payloads_late.value());
   status->set_payloads_duplicate(counters_->blocks_duplicate.value());
   status->set_payloads_abstained(counters_->payloads_abstained.value());
+  status->set_payloads_too_large(counters_->payloads_too_large.value());
   uint64_t refused = 0;
   for (size_t i = 0; i < kRefusalNames.size(); ++i) {
     const uint64_t count = counters_->payloads_refused.value(i);

@@ -130,7 +130,9 @@ absl::Status Coordinator::TakeLead(const WorkerEntry& worker, const v1::Gradient
   const std::vector<v1::Member> members = {lead_header_.members().begin(),
                                            lead_header_.members().end()};
   round_.Open(round_.step(), members,
-              {.flush = lead_header_.next_flush(), .bases = history_->replica().bases()});
+              {.flush = lead_header_.next_flush(),
+               .bases = history_->replica().bases(),
+               .keep_payloads = job_->keeps_payloads()});
   membership_.Fix(members);
   for (const auto& [id, known] : membership_.workers()) {
     if (known.alive()) ReplaceInRound(known, effects);

@@ -68,6 +68,7 @@ struct ServerCounters {
   Counter blocks_duplicate;
   RefusalCounter payloads_refused;
   Counter payloads_abstained;
+  Counter payloads_too_large;  // left out by max_norm_factor
 
   Counter rounds;  // that made an update; record 0 is none
   Counter workers_joined;

@@ -100,7 +100,8 @@ absl::Status CheckMemory(const Job& job, const ServerOptions& options) {
   const MemoryNeed need =
       ServerMemoryNeed(job, {.in_flight = CoordinatorOptions().max_waiting_bytes,
                              .stream_window = options.stream_window,
-                             .cached_log = options.history.max_cached_bytes});
+                             .cached_log = options.history.max_cached_bytes,
+                             .threads = ParallelThreads()});
   GRADWIRE_ASSIGN_OR_RETURN(const MemoryLimit limit,
                             ParseMemoryLimit(absl::GetFlag(FLAGS_memory_limit)));
   GRADWIRE_RETURN_IF_ERROR(CheckMemory("the server", need, limit));

@@ -102,6 +102,8 @@ struct JobOptions {
   std::string downlink;
   std::string reset;
   std::string clip;
+  std::string aggregator;
+  double max_norm_factor = 0;
   std::string tensors;  // PATTERN=CODEC, separated by ';'
   uint64_t steps = 0;
   uint64_t seed = 0;

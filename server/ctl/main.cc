@@ -38,6 +38,10 @@ ABSL_FLAG(std::string, error_feedback, "", "job: auto, none, classic, ef21 or ef
 ABSL_FLAG(std::string, downlink, "", "job: auto, aggregate or compressed.");
 ABSL_FLAG(std::string, reset, "", "job: of residuals: none, reset:steps=N or flush:steps=N.");
 ABSL_FLAG(std::string, clip, "", "job: of the aggregate: none, norm:LIMIT or value:LIMIT.");
+ABSL_FLAG(std::string, aggregator, "",
+          "job: mean, trimmed_mean:trim=T, coordinate_median or norm_clip:factor=F.");
+ABSL_FLAG(double, max_norm_factor, 0,
+          "job: payloads above so many times the median norm are left out; 0: none.");
 ABSL_FLAG(std::string, tensors, "", "job: other codecs for some: '*.bias=identity;x=top_k:0.1'.");
 ABSL_FLAG(uint64_t, steps, 2000, "job: how many.");
 ABSL_FLAG(uint64_t, seed, 1, "job: of everything random.");
@@ -69,8 +73,8 @@ constexpr char kUsage[] =
     "  log verify        checks and replays everything        (--state_dir)\n"
     "  snapshot inspect  metadata and tensors of FILE\n"
     "  snapshot join     one file of all shards' final.safetensors: join FILE0 FILE1 ...  (--out)\n"
-    "  list              what there is to choose: list codecs | optimizers | schedules | "
-    "perturbations\n"
+    "  list              what there is to choose: list codecs | optimizers | aggregators | "
+    "schedules | perturbations\n"
     "  job               prints a job file                    (--model, --codec, --optimizer, "
     "--steps, ...)\n"
     "  certs             a test authority, and certificates for server, workers, follower, admin\n"
@@ -98,6 +102,8 @@ absl::Status PrintJobOfFlags() {
                    .downlink = absl::GetFlag(FLAGS_downlink),
                    .reset = absl::GetFlag(FLAGS_reset),
                    .clip = absl::GetFlag(FLAGS_clip),
+                   .aggregator = absl::GetFlag(FLAGS_aggregator),
+                   .max_norm_factor = absl::GetFlag(FLAGS_max_norm_factor),
                    .tensors = absl::GetFlag(FLAGS_tensors),
                    .steps = absl::GetFlag(FLAGS_steps),
                    .seed = absl::GetFlag(FLAGS_seed),

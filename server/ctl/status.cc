@@ -53,20 +53,35 @@ std::string JobTable(const v1::GetStatusResponse& status) {
   absl::StrAppendFormat(&out, "traffic    %.0f bytes up, %.0f down, per worker and step\n",
                         PerStep(traffic.up_wire_bytes(), traffic.worker_steps()),
                         PerStep(traffic.down_wire_bytes(), traffic.worker_steps()));
-  absl::StrAppendFormat(&out, "payloads   %d late, %d duplicate blocks, %d refused, %d abstained\n",
+  absl::StrAppendFormat(&out,
+                        "payloads   %d late, %d duplicate blocks, %d refused, %d abstained, "
+                        "%d too large\n",
                         status.payloads_late(), status.payloads_duplicate(),
-                        status.payloads_refused(), status.payloads_abstained());
+                        status.payloads_refused(), status.payloads_abstained(),
+                        status.payloads_too_large());
   return absl::StrCat(out, Histogram("staleness", status.staleness()),
                       Histogram("lead", status.lead()));
+}
+
+// "  3 refused, 12 too large"; mostly nothing.
+std::string RejectsText(const v1::WorkerStatus& worker) {
+  std::vector<std::string> rejects;
+  if (worker.payloads_refused() > 0) {
+    rejects.push_back(absl::StrCat(worker.payloads_refused(), " refused"));
+  }
+  if (worker.payloads_too_large() > 0) {
+    rejects.push_back(absl::StrCat(worker.payloads_too_large(), " too large"));
+  }
+  return rejects.empty() ? "" : absl::StrCat("  ", absl::StrJoin(rejects, ", "));
 }
 
 std::string WorkerTable(const v1::GetStatusResponse& status) {
   std::string out = absl::StrFormat("\n%-24s %5s %5s %-13s %9s %10s  %s\n", "worker", "rank",
                                     "inc.", "state", "step", "heard", "peer");
   for (const v1::WorkerStatus& worker : status.workers()) {
-    absl::StrAppendFormat(&out, "%-24s %5d %5d %-13s %9d %8.1f s  %s%s%s\n", worker.id(),
+    absl::StrAppendFormat(&out, "%-24s %5d %5d %-13s %9d %8.1f s  %s%s%s%s\n", worker.id(),
                           worker.rank(), worker.incarnation(), worker.state(), worker.step(),
-                          worker.last_heard_seconds(), worker.peer(),
+                          worker.last_heard_seconds(), worker.peer(), RejectsText(worker),
                           worker.note().empty() ? "" : "  ", worker.note());
   }
   return out;

@@ -20,6 +20,13 @@ MAY_INCLUDE = {
     "common/kernels": ["common/base", "common/kernels", "common/random"],
     "common/random": ["common/base", "common/kernels", "common/random"],
     "common/codec": ["common/base", "common/kernels", "common/random", "common/codec"],
+    "common/aggregate": [
+        "common/base",
+        "common/kernels",
+        "common/random",
+        "common/codec",
+        "common/aggregate",
+    ],
     "common/optimizer": [
         "common/base",
         "common/kernels",
@@ -32,6 +39,7 @@ MAY_INCLUDE = {
         "common/kernels",
         "common/random",
         "common/codec",
+        "common/aggregate",
         "common/optimizer",
         "common/replica",
     ],
