@@ -58,6 +58,7 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(CoordinatorOpti
                                                                  std::shared_ptr<const Job> job,
                                                                  const Clock* clock,
                                                                  ServerCounters* counters) {
+  options.history.sync_times = &counters->fsync;
   GRADWIRE_ASSIGN_OR_RETURN(std::unique_ptr<History> history, History::Open(job, options.history));
   std::unique_ptr<Coordinator> coordinator(
       new Coordinator(std::move(options), std::move(job), std::move(history), clock, counters));
@@ -117,6 +118,7 @@ absl::StatusOr<v1::JoinResponse> Coordinator::JoinLocked(const v1::JoinRequest& 
   ReplaceInRound(*worker, effects);
   Advance(effects);
   if (pending_ == nullptr) history_->SnapshotForJoiner();
+  counters_->workers_joined.Add();
   LogInfo(absl::StrCat("worker \"", worker->id, "\" joined from ", peer, " as rank ", worker->rank,
                        ", incarnation ", worker->incarnation, request.build().empty() ? "" : ", ",
                        request.build()));
@@ -199,6 +201,7 @@ absl::StatusOr<v1::LeaveResponse> Coordinator::Leave(const v1::LeaveRequest& req
                               HashText(hash)));
       }
       if (request.has_evaluation()) evaluation_ = request.evaluation();
+      NoteEvaluation();
     }
     Depart(worker, WorkerEntry::State::kLeft, absl::StrCat("left: ", request.reason()), &effects);
     Advance(&effects);
@@ -294,15 +297,12 @@ absl::Status Coordinator::GradientLocked(const v1::Hello& who, const v1::Gradien
     return absl::OkStatus();
   }
   if (!added.ok()) {
-    counters_->payloads_refused.Add();
+    CountRefusal(worker, Refusal::kPayload);
     Depart(worker, WorkerEntry::State::kLost, "its payload was refused", effects, added.status());
     Advance(effects);
     return added.status();
   }
-  counters_->blocks_duplicate.Add(added->duplicates);
-  for (const v1::BlockPayload& block : message.blocks()) {
-    counters_->up_payload_bytes.Add(block.payload().size());
-  }
+  NoteTaken(worker, message, added->duplicates);
   Advance(effects);
   // Even if it still is full: a worker whose own blocks no longer wait may now be read.
   if (full) WakeAll(effects);
@@ -323,7 +323,7 @@ absl::StatusOr<bool> Coordinator::CheckStep(WorkerEntry* worker, const v1::Gradi
     return false;  // the updates tell it what became of the step
   }
   if (message.step() > open) {
-    counters_->payloads_refused.Add();
+    CountRefusal(worker, Refusal::kStep);
     return absl::InvalidArgumentError(absl::StrCat(
         "worker \"", worker->id, "\": step ", message.step(), " is beyond the open step ", open));
   }
@@ -356,6 +356,7 @@ absl::Status Coordinator::OrderResync(WorkerEntry* worker, const std::string& wh
                           "snapshot"));
   worker->state = WorkerEntry::State::kLeased;
   worker->resyncs += 1;
+  counters_->resyncs.Add();
   const bool again = worker->resyncs > 1;
   const absl::Status twice = absl::DataLossError(absl::StrCat(why, ", for the second time"));
   if (again) {
@@ -376,7 +377,7 @@ absl::Status Coordinator::OrderResync(WorkerEntry* worker, const std::string& wh
 
 bool Coordinator::MayRead(const v1::Hello& who) {
   MutexLock lock(&mu_);
-  if (!Full() || IsQuorum() || who.follower()) return true;
+  if (!Full() || who.follower()) return true;
   const auto worker = membership_.Find(who.worker_id(), who.incarnation());
   return !worker.ok() || !round_.HasWaiting((*worker)->rank);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -24,6 +25,7 @@
 #include "server/history.h"
 #include "server/membership.h"
 #include "server/round.h"
+#include "server/run_history.h"
 #include "server/subscriber.h"
 
 namespace gradwire {
@@ -80,6 +82,17 @@ class Coordinator {
   void Set(const v1::Settings& settings, absl::Duration patience, SetDone done)
       ABSL_LOCKS_EXCLUDED(mu_);
 
+  // The other calls of Admin.  TakeSnapshot: FailedPrecondition, there is no version to save;
+  // Unavailable, the server goes; or as of Snapshots::Save.
+  absl::StatusOr<v1::SnapshotResponse> TakeSnapshot() ABSL_LOCKS_EXCLUDED(mu_);
+  // drain_asked() is true from then on, and who runs this is to Drain() and end; `done` is called
+  // once, without the lock, when Drain has saved all.
+  using DrainDone = std::function<void(absl::StatusOr<v1::DrainResponse>)>;
+  void AskDrain(DrainDone done) ABSL_LOCKS_EXCLUDED(mu_);
+  bool drain_asked() const { return drain_asked_.load(std::memory_order_relaxed); }
+  // Like Set, of `steps` to the version of the next record.
+  void StopJob(absl::Duration patience, SetDone done) ABSL_LOCKS_EXCLUDED(mu_);
+
   // Expires leases and time-outs; a few times a second.
   void Tick() ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -93,6 +106,10 @@ class Coordinator {
   // The server's state as a snapshot of now would hold it, for audits; empty before the start.
   std::string EncodeState() ABSL_LOCKS_EXCLUDED(mu_);
   v1::GetStatusResponse GetStatus() ABSL_LOCKS_EXCLUDED(mu_);
+  // How the run went, for who looks at it; has a lock of its own.
+  const RunHistory& run() const { return run_; }
+  // False once it drains or has failed: whoever joins now is sent away.  Waits for nothing.
+  bool accepting() const { return accepting_.load(std::memory_order_relaxed); }
 
   struct Result {
     Phase phase = Phase::kWaiting;
@@ -156,11 +173,23 @@ class Coordinator {
   void Resume() ABSL_LOCKS_EXCLUDED(mu_);
   void RememberMembers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OpenRound() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  bool QuorumReached() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Of kept payloads: enough are in, or all that may still come.
+  bool MayClose() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CloseRound(const Round& round, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CountTooLarge(const Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckAbstentions(const Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   v1::Header MakeHeader(const Round& round, const std::vector<v1::Member>& next)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // coordinator_measures.cc: what is counted and measured for operators.
+  void CountRefusal(WorkerEntry* worker, Refusal why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void NoteTaken(WorkerEntry* worker, const v1::Gradient& message, uint32_t duplicates)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void NoteEvaluation() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void NoteRound() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void FillWorker(const WorkerEntry& worker, absl::Duration now, v1::WorkerStatus* row) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void FillCounts(v1::GetStatusResponse* status) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // coordinator_shard.cc: a shard after the first, which follows what shard 0 decides.
   bool Follows() const { return job_->shard.follows(); }
@@ -194,6 +223,7 @@ class Coordinator {
   void SaveFinal(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FinishIfAllLeft(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  void AnswerDrain(const absl::Status& status, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SetLocked(const v1::Settings& settings, absl::Duration patience, SetDone done,
                  Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckMaySet() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -227,9 +257,10 @@ class Coordinator {
   std::string StateOf(const WorkerEntry& worker) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   v1::Point NewestPoint() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WakeAll(Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // So many payload bytes wait for a lower rank's that some streams are not read.
+  // So many payload bytes wait for a lower rank's that some streams are not read.  Payloads that
+  // are kept wait for all others': no pause would help.
   bool Full() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return round_.waiting_bytes() > options_.max_waiting_bytes;
+    return !job_->keeps_payloads() && round_.waiting_bytes() > options_.max_waiting_bytes;
   }
 
   const CoordinatorOptions options_;
@@ -277,6 +308,13 @@ class Coordinator {
   v1::Evaluation evaluation_ ABSL_GUARDED_BY(mu_);
   double loss_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Duration created_;
+  std::atomic<bool> accepting_{true};
+  std::atomic<bool> drain_asked_{false};
+  std::vector<DrainDone> drain_waiting_ ABSL_GUARDED_BY(mu_);
+  RunHistory run_;                              // has a lock of its own
+  absl::Duration opened_ ABSL_GUARDED_BY(mu_);  // the round; and when all had come
+  absl::Duration made_from_ ABSL_GUARDED_BY(mu_);
+  absl::Duration encode_time_ ABSL_GUARDED_BY(mu_);  // of the update that was made last
   absl::Duration started_ ABSL_GUARDED_BY(mu_);
   absl::Duration last_update_ ABSL_GUARDED_BY(mu_);
   std::deque<absl::Duration> recent_updates_ ABSL_GUARDED_BY(mu_);

@@ -100,6 +100,8 @@ void Coordinator::Depart(WorkerEntry* worker, WorkerEntry::State state, std::str
     LogWarning(absl::StrCat("worker \"", worker->id, "\" (rank ", worker->rank, ") is out at step ",
                             step, ": ", reason));
     worker->note = absl::StrCat(reason, " (at step ", step, ")");
+    const bool lost = state == WorkerEntry::State::kLost;
+    (lost ? counters_->workers_lost : counters_->workers_left).Add();
     if (departures_.size() < kMaxDepartures) {
       departures_.push_back(
           {.worker = worker->id, .rank = worker->rank, .step = step, .reason = std::move(reason)});
@@ -124,7 +126,7 @@ void Coordinator::Depart(WorkerEntry* worker, WorkerEntry::State state, std::str
 
 void Coordinator::DepartRefused(Effects* effects) {
   while (const v1::Member* refused = round_.RefusedMember()) {
-    counters_->payloads_refused.Add();
+    counters_->payloads_refused.Add(Refusal::kOverflow);
     const v1::Member member = *refused;
     if (IsFixed()) {
       return Fail(absl::OutOfRangeError(absl::StrCat(

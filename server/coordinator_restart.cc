@@ -78,8 +78,9 @@ void Coordinator::OpenRound() {
               {.flush = replica.header().next_flush(),
                .reset_before = history_->state().reset_before(),
                .bases = replica.bases(),
-               .keep_payloads = IsQuorum()});
+               .keep_payloads = job_->keeps_payloads()});
   first_arrival_ = absl::InfiniteDuration();
+  opened_ = clock_->Now();
 }
 
 }  // namespace gradwire

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the coordinator gets from step to step: start, update, end, and who drops out.
 #include <algorithm>
+#include <bit>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
@@ -30,7 +31,9 @@ void Coordinator::Advance(Effects* effects) {
   if (pending_ != nullptr) return TryCommit(effects);
   if (Running() && Follows() && !IsLed()) return;
   if (Running() && IsAsync()) return AdvanceAsync(effects);
-  if (Running() && IsQuorum() && !round_.complete() && QuorumReached()) round_.CloseWithWhole();
+  if (Running() && job_->keeps_payloads() && !round_.complete() && MayClose()) {
+    round_.CloseWithWhole();
+  }
   if (Running()) DepartRefused(effects);
   if (phase_ == Phase::kWaiting && membership_.ready() >= job_->config.membership().workers()) {
     Start(effects);
@@ -62,7 +65,8 @@ void Coordinator::Start(Effects* effects) {
   Commit(0, *std::move(first), std::move(header), effects);
 }
 
-bool Coordinator::QuorumReached() {
+bool Coordinator::MayClose() {
+  if (!IsQuorum()) return round_.awaited() == 0;
   const v1::Quorum& quorum = config_.quorum();
   const absl::Duration now = clock_->Now();
   const size_t arrived = round_.arrived();
@@ -78,6 +82,11 @@ v1::Header Coordinator::MakeHeader(const Round& round, const std::vector<v1::Mem
   const uint64_t step = replica.version() + 1;
   header.set_previous_chain_hash(std::string(AsView(replica.chain_hash())));
   for (const v1::Contributor& used : round.used()) *header.add_used() = used;
+  for (const Round::TooLarge& one : round.too_large()) {
+    v1::Contributor* contributor = header.add_too_large();
+    contributor->set_rank(one.member.rank());
+    contributor->set_incarnation(one.member.incarnation());
+  }
   header.set_learning_rate(replica.header().next_learning_rate());
   header.set_loss(round.loss());
   if (round.evaluation() != nullptr) *header.mutable_evaluation() = *round.evaluation();
@@ -127,6 +136,20 @@ absl::Status Coordinator::CheckAbstentions(const Round& round) {
   return absl::OkStatus();
 }
 
+// Said each time that the number of them has doubled: a hostile worker does not fill the log.
+void Coordinator::CountTooLarge(const Round& round) {
+  for (const Round::TooLarge& one : round.too_large()) {
+    counters_->payloads_too_large.Add();
+    const uint64_t count = membership_.CountTooLarge(one.member.id());
+    if (!std::has_single_bit(count)) continue;
+    LogWarning(absl::StrCat("worker \"", one.member.id(), "\": its payload of step ", round.step(),
+                            " has the norm ", one.norm, ", the median of the step's is ",
+                            one.median, ": above ", config_.max_norm_factor(),
+                            " times that (max_norm_factor) it is left out, the ", count,
+                            ". of this worker"));
+  }
+}
+
 void Coordinator::CloseRound(const Round& round, Effects* effects) {
   const std::vector<v1::Member> next = membership_.NextMembers();
   const uint32_t min_workers = config_.membership().min_workers();
@@ -143,9 +166,13 @@ void Coordinator::CloseRound(const Round& round, Effects* effects) {
   phase_ = Phase::kTraining;
   if (absl::Status status = CheckAbstentions(round); !status.ok()) return Fail(status, effects);
   v1::Header header = Follows() ? MakeFollowingHeader(round) : MakeHeader(round, next);
+  made_from_ = clock_->Now();
+  const Stopwatch watch;
   absl::StatusOr<MadeUpdate> update = history_->state().Make(round, history_->replica(), &header);
+  encode_time_ = watch.elapsed();
   if (!update.ok()) return Fail(update.status(), effects);
   counters_->payloads_used.Add(static_cast<uint64_t>(header.used_size()));
+  CountTooLarge(round);
   if (header.used_size() > 0) loss_ = header.loss();
   if (header.has_evaluation()) evaluation_ = header.evaluation();
   if (header.has_answer()) CountAnswer(header);
@@ -184,6 +211,7 @@ void Coordinator::TryCommit(Effects* effects) {
   last_update_ = clock_->Now();
   recent_updates_.push_back(last_update_);
   if (recent_updates_.size() > kRecentUpdates) recent_updates_.pop_front();
+  NoteRound();
   SettingsCommitted(effects);
   if (pending_header_.finished()) {
     LogInfo(absl::StrCat("version ", history_->replica().version(), " is the last"));
@@ -227,6 +255,7 @@ void Coordinator::FinishIfAllLeft(Effects* effects) {
   }
   streams_.clear();
   phase_ = Phase::kFinished;
+  AnswerDrain(absl::OkStatus(), effects);
   ended_.NotifyAll();
 }
 
@@ -235,7 +264,9 @@ void Coordinator::Fail(const absl::Status& status, Effects* effects) {
   failure_ = absl::FailedPreconditionError(absl::StrCat("the job has failed: ", status.message()));
   cause_ = absl::Status(status.code(), failure_.message());
   phase_ = Phase::kFailed;
+  accepting_.store(false, std::memory_order_relaxed);
   RefuseSettings(failure_, effects);
+  AnswerDrain(failure_, effects);
   for (const auto& [id, stream] : streams_) effects->Close(stream, failure_);
   streams_.clear();
   ended_.NotifyAll();
@@ -265,6 +296,7 @@ Coordinator::Result Coordinator::WaitForEnd(absl::Duration timeout) {
 }
 
 absl::Status Coordinator::Drain(absl::Duration timeout) {
+  accepting_.store(false, std::memory_order_relaxed);
   Effects effects;
   absl::Status status;
   {
@@ -288,6 +320,7 @@ absl::Status Coordinator::Drain(absl::Duration timeout) {
       effects.Close(stream, absl::UnavailableError("the server is shutting down"));
     }
     streams_.clear();
+    AnswerDrain(status, &effects);
   }
   effects.Run();
   return status;

@@ -93,13 +93,13 @@ absl::Status Coordinator::TakeLead(const WorkerEntry& worker, const v1::Gradient
   const std::string& bytes = message.lead_header();
   if (bytes.empty() ? IsLed() : bytes == lead_bytes_) return absl::OkStatus();
   if (bytes.empty()) {
-    counters_->payloads_refused.Add();
+    counters_->payloads_refused.Add(Refusal::kLeadHeader);
     return absl::InvalidArgumentError(
         absl::StrCat("worker \"", worker.id, "\": its payload of step ", round_.step(),
                      " lacks lead_header, shard 0's header that opened the step"));
   }
   if (IsLed()) {
-    counters_->payloads_refused.Add();
+    counters_->payloads_refused.Add(Refusal::kLeadHeader);
     return absl::FailedPreconditionError(absl::StrCat(
         "worker \"", worker.id, "\": its header of shard 0 for step ", round_.step(), " has hash ",
         HashText(Hash64(absl::string_view(bytes))), ", another worker's has ",
@@ -111,7 +111,7 @@ absl::Status Coordinator::TakeLead(const WorkerEntry& worker, const v1::Gradient
   if (header.finished() || header.members().empty() ||
       !std::isfinite(header.next_learning_rate()) || !HasRightMembers(header) ||
       !Names(header, worker)) {
-    counters_->payloads_refused.Add();
+    counters_->payloads_refused.Add(Refusal::kLeadHeader);
     return absl::InvalidArgumentError(absl::StrCat(
         "worker \"", worker.id, "\": its header of shard 0 opens no step for it: it names ",
         header.members_size(), " members", Names(header, worker) ? "" : ", not this worker",
@@ -119,7 +119,7 @@ absl::Status Coordinator::TakeLead(const WorkerEntry& worker, const v1::Gradient
         "; learning rate ", header.next_learning_rate()));
   }
   if (const auto changed = WithSettings(config_, header.settings()); !changed.ok()) {
-    counters_->payloads_refused.Add();
+    counters_->payloads_refused.Add(Refusal::kLeadHeader);
     return absl::InvalidArgumentError(absl::StrCat("worker \"", worker.id,
                                                    "\": its header of shard 0 has settings that ",
                                                    "do not fit: ", changed.status().message()));
@@ -130,7 +130,9 @@ absl::Status Coordinator::TakeLead(const WorkerEntry& worker, const v1::Gradient
   const std::vector<v1::Member> members = {lead_header_.members().begin(),
                                            lead_header_.members().end()};
   round_.Open(round_.step(), members,
-              {.flush = lead_header_.next_flush(), .bases = history_->replica().bases()});
+              {.flush = lead_header_.next_flush(),
+               .bases = history_->replica().bases(),
+               .keep_payloads = job_->keeps_payloads()});
   membership_.Fix(members);
   for (const auto& [id, known] : membership_.workers()) {
     if (known.alive()) ReplaceInRound(known, effects);

@@ -78,22 +78,9 @@ v1::GetStatusResponse Coordinator::GetStatus() {
     row->set_id(id);
     row->set_rank(worker.rank);
     row->set_incarnation(worker.incarnation);
-    row->set_state(StateOf(worker));
-    row->set_step(worker.step);
-    row->set_last_heard_seconds(absl::ToDoubleSeconds(clock_->Now() - worker.last_heard));
-    row->set_peer(worker.peer);
-    row->set_note(worker.note);
+    FillWorker(worker, clock_->Now(), row);
   }
-  v1::Traffic* traffic = status.mutable_traffic();
-  traffic->set_up_payload_bytes(counters_->up_payload_bytes.value());
-  traffic->set_up_wire_bytes(counters_->up_wire_bytes.value());
-  traffic->set_down_payload_bytes(counters_->down_payload_bytes.value());
-  traffic->set_down_wire_bytes(counters_->down_wire_bytes.value());
-  traffic->set_worker_steps(counters_->payloads_used.value());
-  status.set_payloads_late(counters_->payloads_late.value());
-  status.set_payloads_duplicate(counters_->blocks_duplicate.value());
-  status.set_payloads_refused(counters_->payloads_refused.value());
-  status.set_payloads_abstained(counters_->payloads_abstained.value());
+  FillCounts(&status);
   for (const uint64_t count : staleness_) status.add_staleness(count);
   for (const uint64_t count : lead_) status.add_lead(count);
   return status;

@@ -33,7 +33,8 @@ absl::StatusOr<std::unique_ptr<LogStore>> History::OpenStore(const Job& job,
                             LogStore::Open({.files = options.files,
                                             .folder = options.state_dir + "/log",
                                             .schema_hash = job.schema_hash,
-                                            .fsync = options.fsync}));
+                                            .fsync = options.fsync,
+                                            .sync_times = options.sync_times}));
   if (store->cut().has_value()) LogError(CutText(*store->cut()));
   return store;
 }
@@ -111,12 +112,15 @@ std::unique_ptr<SnapshotWriter> History::BeginSnapshot(const Record& record,
 absl::Status History::Commit(const std::shared_ptr<const Record>& record, const v1::Header& header,
                              const std::function<void()>& appended) {
   GRADWIRE_RETURN_IF_ERROR(CheckDiskKeepsUp());
+  const Stopwatch append_watch;
   const size_t bytes = record->bytes + record->server_part.size();
   const bool snapshot = MaySnapshot(record->version, bytes);
   if (snapshot && store_ != nullptr)
     store_->Roll();  // its record begins a segment: none before it is kept for it
   GRADWIRE_RETURN_IF_ERROR(log_.Append(record));
+  commit_times_.log = append_watch.elapsed();
   if (appended) appended();
+  const Stopwatch apply_watch;
   bytes_since_snapshot_ += bytes;
   std::unique_ptr<SnapshotWriter> writer;
   if (snapshot) writer = BeginSnapshot(*record, header);
@@ -128,6 +132,7 @@ absl::Status History::Commit(const std::shared_ptr<const Record>& record, const 
   GRADWIRE_RETURN_IF_ERROR(replica_->Apply(*record, write_block));
   state_->Applied(*replica_);
   NoteHash();
+  commit_times_.apply = apply_watch.elapsed();
   if (writer == nullptr) return absl::OkStatus();
   snapshots_->Finish(std::move(writer), *replica_, state_->EncodePieces(*replica_)->pieces());
   return absl::OkStatus();

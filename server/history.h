@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/base/file_system.h"
+#include "common/base/time_histogram.h"
 #include "common/replica/job.h"
 #include "common/replica/log_store.h"
 #include "common/replica/replica.h"
@@ -30,6 +31,7 @@ struct HistoryOptions {
   size_t snapshot_bytes = size_t{128} << 20;   // a snapshot at the latest after so much log
   size_t log_retain = size_t{1} << 30;         // of log, for workers' saved states, at most
   size_t snapshots_kept = 2;
+  TimeHistogram* sync_times = nullptr;  // of the log's files, if any; must outlive the history
 };
 
 // Not thread-safe, but for log() and snapshots().
@@ -47,6 +49,14 @@ class History {
   // call may be made again.  `appended` is called when the log has the record, for who reads it.
   absl::Status Commit(const std::shared_ptr<const Record>& record, const v1::Header& header,
                       const std::function<void()>& appended = nullptr);
+
+  // What the last successful Commit took: until the log had the record, and after that.
+  struct CommitTimes {
+    absl::Duration log;
+    absl::Duration apply;
+  };
+  const CommitTimes& commit_times() const { return commit_times_; }
+  uint64_t log_bytes() const { return store_ == nullptr ? 0 : store_->bytes(); }  // on disk
 
   // At the job's end, or before the server goes: a snapshot of the newest version.
   absl::Status SaveSnapshot();
@@ -116,6 +126,7 @@ class History {
   uint64_t hash_ = 0;
   uint64_t hashed_ = 0;                                           // its version
   std::optional<std::pair<uint64_t, uint64_t>> parameters_hash_;  // and its version before it
+  CommitTimes commit_times_;
   size_t bytes_since_snapshot_ = 0;
   bool snapshot_owed_ = false;  // it was due while the one before was being written
   uint64_t retained_for_ = 0;   // the newest snapshot when old files were last given up

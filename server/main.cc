@@ -18,12 +18,16 @@
 #include "common/base/allocator.h"
 #include "common/base/exit_code.h"
 #include "common/base/log.h"
+#include "common/base/log_flag.h"
 #include "common/base/machine.h"
 #include "common/base/parallel.h"
 #include "common/base/status_macros.h"
 #include "common/kernels/target.h"
 #include "common/replica/job.h"
 #include "common/replica/snapshot.h"
+#include "common/rpc/log.h"
+#include "server/admin/http_flags.h"
+#include "server/security_flags.h"
 #include "server/server.h"
 #include "server/server_memory.h"
 #include "server/summary.h"
@@ -86,16 +90,18 @@ absl::StatusOr<std::string> MakeTemporaryFolder() {
   return path;
 }
 
-bool SignalCame(const sigset_t& signals) {
+// Or an operator's call did.
+bool SignalCame(const sigset_t& signals, const Coordinator& coordinator) {
   const timespec poll = {.tv_sec = 0, .tv_nsec = 50'000'000};
-  return sigtimedwait(&signals, nullptr, &poll) > 0;
+  return sigtimedwait(&signals, nullptr, &poll) > 0 || coordinator.drain_asked();
 }
 
 absl::Status CheckMemory(const Job& job, const ServerOptions& options) {
   const MemoryNeed need =
       ServerMemoryNeed(job, {.in_flight = CoordinatorOptions().max_waiting_bytes,
                              .stream_window = options.stream_window,
-                             .cached_log = options.history.max_cached_bytes});
+                             .cached_log = options.history.max_cached_bytes,
+                             .threads = ParallelThreads()});
   GRADWIRE_ASSIGN_OR_RETURN(const MemoryLimit limit,
                             ParseMemoryLimit(absl::GetFlag(FLAGS_memory_limit)));
   GRADWIRE_RETURN_IF_ERROR(CheckMemory("the server", need, limit));
@@ -131,6 +137,7 @@ absl::Status Run(const sigset_t& signals) {
   GRADWIRE_ASSIGN_OR_RETURN(std::shared_ptr<const Job> job, MakeJob(std::move(config), shard));
   ServerOptions options;
   options.listen = absl::GetFlag(FLAGS_listen);
+  options.security = SecurityFromFlags();
   options.history.state_dir = absl::GetFlag(FLAGS_state_dir);
   options.history.log_retain = absl::GetFlag(FLAGS_log_retain);
   options.history.snapshots_kept = absl::GetFlag(FLAGS_snapshots);
@@ -157,7 +164,11 @@ absl::Status Run(const sigset_t& signals) {
     options.history.state_dir = temporary;
   }
   const TemporaryFolder cleanup(temporary);
+  GRADWIRE_RETURN_IF_ERROR(CheckHttpFlags());
   GRADWIRE_ASSIGN_OR_RETURN(std::unique_ptr<Server> server, Server::Start(options, job));
+  GRADWIRE_ASSIGN_OR_RETURN(
+      const HttpEdge http,
+      StartHttp(&server->coordinator(), &server->counters(), options.history.state_dir));
   LogInfo(absl::StrCat("job \"", job->config.name(), "\": ", job->layout.dimension(),
                        " parameters, codec ", job->config.codec(), ", optimizer ",
                        job->config.optimizer(), ", kernels ", KernelTarget()));
@@ -172,14 +183,14 @@ absl::Status Run(const sigset_t& signals) {
   bool signalled = false;
   Coordinator::Result result;
   do {
-    signalled = SignalCame(signals);
+    signalled = SignalCame(signals, server->coordinator());
     result = server->coordinator().WaitForEnd(absl::ZeroDuration());
   } while (!signalled && result.phase != Phase::kFinished && result.phase != Phase::kFailed);
   if (result.phase == Phase::kFinished) {
     GRADWIRE_RETURN_IF_ERROR(ReportEnd(*job, result, server->counters()));
     if (serves) {
       LogInfo("serving the final model until SIGTERM (--when_done=serve)");
-      while (!signalled) signalled = SignalCame(signals);
+      while (!signalled) signalled = SignalCame(signals, server->coordinator());
     }
   } else if (signalled) {
     LogInfo("shutting down: the open step may finish");
@@ -212,15 +223,16 @@ int main(int argc, char** argv) {
   gradwire::ReadingFlags(true);
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
   gradwire::ReadingFlags(false);
-  gradwire::SetUpLogging("gradwire-server");
+  gradwire::SetUpLogging("gradwire-server", absl::GetFlag(FLAGS_log_format));
+  gradwire::LogForGrpc();
   gradwire::SetParallelThreads(gradwire::UsableCores());
   if (rest.size() > 1) {
-    std::fprintf(stderr, "gradwire-server: unexpected argument \"%s\"\n", rest[1]);
+    gradwire::LogEnd(absl::StrCat("unexpected argument \"", rest[1], "\""));
     return gradwire::kExitNever;
   }
   const absl::Status status = gradwire::Run(signals);
   if (!status.ok()) {
-    std::fprintf(stderr, "gradwire-server: %s\n", std::string(status.message()).c_str());
+    gradwire::LogEnd(status.message());
   }
   return gradwire::ExitCodeOf(status);
 }

@@ -211,6 +211,11 @@ absl::Status Membership::Adopt(WorkerEntry* worker, uint64_t session) {
   return absl::OkStatus();
 }
 
+uint64_t Membership::CountTooLarge(const std::string& id) {
+  const auto found = workers_.find(id);
+  return found == workers_.end() ? 0 : ++found->second.payloads_too_large;
+}
+
 const WorkerEntry* Membership::AliveWithRank(uint32_t rank) const {
   for (const auto& [id, worker] : workers_) {
     if (worker.alive() && worker.rank == rank) return &worker;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -44,6 +45,10 @@ struct WorkerEntry {
   std::optional<uint64_t> saved_version;  // the oldest state it keeps; stays over incarnations
   uint32_t resyncs = 0;                   // over all incarnations
   uint32_t abstained_running = 0;
+  uint64_t refused = 0;                // payloads; over all incarnations, as the next
+  uint64_t sent_step = 0;              // of its newest whole payload
+  std::deque<absl::Duration> sent_at;  // its newest whole payloads, a few
+  uint64_t payloads_too_large = 0;     // left out by max_norm_factor; over all incarnations
   std::string peer;
   std::string note;  // why it is gone
 
@@ -101,6 +106,10 @@ class Membership {
   // of the first version, tells nothing and is accepted.  Aborted: another process has this
   // incarnation.
   absl::Status Adopt(WorkerEntry* worker, uint64_t session);
+
+  // One more payload of this worker, gone or not, was left out by max_norm_factor.  How many there
+  // are of it now; 0 when nothing is known of it.
+  uint64_t CountTooLarge(const std::string& id);
 
   // Null when the rank is free.
   const WorkerEntry* AliveWithRank(uint32_t rank) const;

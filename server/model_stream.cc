@@ -10,6 +10,22 @@
 
 namespace gradwire {
 
+namespace {
+
+class RefusedModel final : public grpc::ServerWriteReactor<v1::GetModelResponse> {
+ public:
+  explicit RefusedModel(const absl::Status& error) { Finish(ToGrpc(error)); }
+
+ private:
+  void OnDone() override { delete this; }
+};
+
+}  // namespace
+
+grpc::ServerWriteReactor<v1::GetModelResponse>* ModelStream::Refuse(const absl::Status& error) {
+  return new RefusedModel(error);
+}
+
 ModelStream* ModelStream::Start(Coordinator* coordinator, ModelSender* sender,
                                 grpc::CallbackServerContext* context,
                                 const v1::GetModelRequest& request) {

@@ -23,6 +23,8 @@ class ModelStream final : public grpc::ServerWriteReactor<v1::GetModelResponse>,
   static ModelStream* Start(Coordinator* coordinator, ModelSender* sender,
                             grpc::CallbackServerContext* context,
                             const v1::GetModelRequest& request);
+  // One that answers nothing but `error`.
+  static grpc::ServerWriteReactor<v1::GetModelResponse>* Refuse(const absl::Status& error);
 
  private:
   ModelStream(Coordinator* coordinator, ModelSender* sender, grpc::CallbackServerContext* context,

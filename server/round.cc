@@ -33,8 +33,10 @@ void Round::Open(uint64_t step, absl::Span<const v1::Member> members, const Roun
     slots_[i].member = members[i];
     slots_[i].speaker = members[i].incarnation();
     slots_[i].got.assign(blocks(), false);
+    if (job_->looks_at_norms()) slots_[i].squares.assign(blocks(), 0.0);
   }
   ClearSums();
+  too_large_.clear();
   waiting_bytes_ = 0;
   any_refused_ = false;
   first_awaited_ = 0;
@@ -125,13 +127,14 @@ absl::StatusOr<Round::Added> Round::Add(uint32_t rank, uint64_t incarnation,
 absl::Status Round::AddBlock(size_t slot_index, const v1::BlockPayload& block) {
   Slot& slot = slots_[slot_index];
   const uint32_t b = block.block();
-  const bool its_turn = !keeps() && next_[b] == slot_index;
+  const bool its_turn = adds() && next_[b] == slot_index;
   if (!its_turn) scratch_.Clear();
   const absl::Status status =
       codec(b).Accumulate(key(b), block.payload(), its_turn ? &sums_[b] : &scratch_);
   if (!status.ok()) {
     return Refused(slot.member, step_, absl::StrCat("block ", b, ": ", status.message()));
   }
+  if (!slot.squares.empty()) Measure(b, &slot);
   slot.got[b] = true;
   ++slot.blocks;
   if (its_turn) {
@@ -146,7 +149,7 @@ absl::Status Round::AddBlock(size_t slot_index, const v1::BlockPayload& block) {
 }
 
 void Round::Advance(size_t block) {
-  if (keeps()) return;
+  if (!adds()) return;
   for (; next_[block] < slots_.size(); ++next_[block]) {
     Slot& slot = slots_[next_[block]];
     if (slot.skipped) continue;
@@ -262,6 +265,7 @@ void Round::CloseWithWhole() {
   for (Slot& slot : slots_) {
     if (slot.awaited()) Skip(&slot);
   }
+  LeaveOutTooLarge();
   closed_ = true;
   AdvanceAll();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A round: the collecting of one step's payloads, added in rank order: as they come, or, where a
-// quorum decides, when it is closed.
+// quorum decides, when it is closed; or kept one by one for the job's aggregator.
 #pragma once
 
 #include <cstdint>
@@ -22,13 +22,14 @@ struct RoundOptions {
   bool flush = false;                  // Header.next_flush
   bool reset_before = false;           // that header has a new reset_id
   absl::Span<const float> bases = {};  // Replica::bases(); must stay until the next Open
-  bool keep_payloads = false;          // of a quorum: nothing is added before CloseWithWhole
+  bool keep_payloads = false;          // Job::keeps_payloads(): nothing is before CloseWithWhole
 };
 
 // The key of what it takes is (rank, step, block): the first counts, others are
 // duplicates.  A block is added once the same block of every lower rank is; until then it
 // waits here.  With keep_payloads all of them are checked when they come and wait until
-// CloseWithWhole.  The order of addition is that of ranks either way.  Not thread-safe.
+// CloseWithWhole.  The order of addition is that of ranks either way.  Where the job has an
+// aggregator nothing is ever added: payloads() has what it combines.  Not thread-safe.
 class Round {
  public:
   explicit Round(std::shared_ptr<const Job> job);
@@ -62,9 +63,10 @@ class Round {
   // is forgotten.
   bool Restart(uint32_t rank);
 
-  // With keep_payloads, once: leaves out every member whose payload is not complete and adds the
-  // others' in rank order.  Then complete() holds, unless there is a RefusedMember(); when that
-  // is dropped the others are added again.
+  // With keep_payloads, once: leaves out every member whose payload is not complete, then those
+  // whose payload is too large (JobConfig.max_norm_factor), and adds the others' in rank order.
+  // Then complete() holds, unless there is a RefusedMember(); when that is dropped the others are
+  // added again.
   void CloseWithWhole();
 
   // A member whose payload was good when it came, but overflows the sum now that its turn has
@@ -81,6 +83,13 @@ class Round {
   size_t members() const { return slots_.size(); }  // that it was opened with
   std::vector<v1::Contributor> used() const;        // in rank order
   std::vector<v1::Member> abstained() const;
+  // Whom CloseWithWhole left out as too large, in rank order.
+  struct TooLarge {
+    v1::Member member;
+    double norm = 0;
+    double median = 0;  // of the step's norms
+  };
+  std::vector<TooLarge> too_large() const { return too_large_; }
   bool any_fresh_memory() const;                       // GradientEnd.fresh_memory of a used one
   double loss() const;                                 // mean of the used payloads', by samples
   const v1::Evaluation* evaluation() const;            // the lowest member's, or null
@@ -92,6 +101,10 @@ class Round {
   bool flush() const { return options_.flush; }
   bool reset_before() const { return options_.reset_before; }
   const Accumulator& sum(size_t block) const { return sums_[block]; }
+  // Where payloads are kept, of a complete round: the used members' of a block, in rank order, good
+  // until the next Open; and, where the job looks at them, the norms of their whole payloads.
+  std::vector<absl::string_view> payloads(size_t block) const;
+  std::vector<double> norms() const;
   size_t blocks() const { return sums_.size(); }
 
   // With keep_payloads all payloads wait, up to members times the bytes of one, until the next
@@ -108,10 +121,13 @@ class Round {
     size_t summed = 0;                        // of these, added to the sums
     std::map<uint32_t, std::string> waiting;  // by block
     bool ended = false;
-    bool skipped = false;   // abstained or dropped: nothing of it is added
-    bool departed = false;  // lost after its payload was complete
-    bool refused = false;   // a block that had waited cannot be added
+    bool skipped = false;         // abstained or dropped: nothing of it is added
+    bool departed = false;        // lost after its payload was complete
+    bool refused = false;         // a block that had waited cannot be added
+    std::vector<double> squares;  // by block, the sum of its values' squares; of looks_at_norms()
     v1::GradientEnd end;
+
+    double norm() const;
 
     bool all_came() const { return ended && blocks == got.size(); }
     bool whole() const { return all_came() && !refused; }
@@ -133,8 +149,11 @@ class Round {
   void ClearSums();
   void ThrowSumsAway();
   void AddKeptAgain();
+  void Measure(uint32_t block, Slot* slot);  // what scratch_ holds
+  void LeaveOutTooLarge();
   // The sums are not made yet.
   bool keeps() const { return options_.keep_payloads && !closed_; }
+  bool adds() const { return job_->aggregator == nullptr && !keeps(); }
 
   const std::shared_ptr<const Job> job_;
   uint64_t step_ = 0;
@@ -143,6 +162,8 @@ class Round {
   std::vector<Accumulator> sums_;  // by block
   std::vector<size_t> next_;       // by block: the slot whose payload is added next
   Accumulator scratch_;            // to check a payload that has to wait
+  BlockValues measured_;           // scratch
+  std::vector<TooLarge> too_large_;
   size_t waiting_bytes_ = 0;
   bool any_refused_ = false;          // of slots, since Open
   mutable size_t first_awaited_ = 0;  // no slot before it is awaited

@@ -21,14 +21,17 @@ constexpr auto kTick = std::chrono::milliseconds(100);
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options,
                                                       std::shared_ptr<const Job> job) {
   std::unique_ptr<Server> server(new Server(std::move(options)));
+  GRADWIRE_ASSIGN_OR_RETURN(server->security_,
+                            Security::Open(server->options_.security, server->options_.listen));
   GRADWIRE_ASSIGN_OR_RETURN(
       server->coordinator_,
       Coordinator::Create({.history = server->options_.history}, std::move(job), &server->clock_,
                           &server->counters_));
   server->parameter_service_ = std::make_unique<ParameterService>(
-      server->coordinator_.get(), &server->counters_, &server->pool_, server->options_.models);
-  server->admin_service_ =
-      std::make_unique<AdminService>(server->coordinator_.get(), &server->pool_);
+      server->coordinator_.get(), &server->counters_, &server->pool_, server->security_->access(),
+      server->options_.models);
+  server->admin_service_ = std::make_unique<AdminService>(
+      server->coordinator_.get(), &server->pool_, server->security_->access());
   GRADWIRE_RETURN_IF_ERROR(server->Listen());
   server->ticker_ = std::thread([raw = server.get()] { raw->TickLoop(); });
   return server;
@@ -41,7 +44,7 @@ absl::Status Server::Listen() {
   grpc::ServerBuilder builder;
   SetServerChannelArguments(options_.stream_window, &builder);
   int port = 0;
-  builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(options_.listen, security_->credentials(), &port);
   builder.RegisterService(parameter_service_.get());
   builder.RegisterService(admin_service_.get());
   grpc_server_ = builder.BuildAndStart();

@@ -15,12 +15,14 @@
 #include "common/replica/job.h"
 #include "server/coordinator.h"
 #include "server/counters.h"
+#include "server/security.h"
 #include "server/service.h"
 
 namespace gradwire {
 
 struct ServerOptions {
   std::string listen = "127.0.0.1:7070";  // port 0 picks a free one
+  SecurityOptions security = {};          // TLS, tokens
   HistoryOptions history;                 // state directory, fsync, what is kept
   size_t threads = 2;
   ModelSenderOptions models;               // how fast snapshots are sent, and to how many
@@ -38,6 +40,7 @@ class Server {
   const std::string& address() const { return address_; }  // with the port in use
   Coordinator& coordinator() { return *coordinator_; }
   const ServerCounters& counters() const { return counters_; }
+  Security::Stats security() const { return security_->stats(); }
 
   // Stops serving: not-serving to health checks, then no new calls, then at most `grace`
   // for those that run.
@@ -52,6 +55,7 @@ class Server {
   const ServerOptions options_;
   SteadyClock clock_;
   ServerCounters counters_;
+  std::unique_ptr<Security> security_;
   std::unique_ptr<Coordinator> coordinator_;
   ThreadPool pool_;
   std::unique_ptr<ParameterService> parameter_service_;

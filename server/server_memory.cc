@@ -21,6 +21,20 @@ uint64_t AggregateBytes(const Job& job) {
   return static_cast<uint64_t>(values * sizeof(float));
 }
 
+// Of one block, at each thread that combines one: every member's payload, decoded.
+uint64_t DecodedBytes(const Job& job, uint64_t workers, uint64_t threads) {
+  if (job.aggregator == nullptr) return 0;
+  double most = 0;
+  for (size_t b = 0; b < job.plans.size(); ++b) {
+    const CodecTraits& traits = job.plans[b].traits;
+    const bool indices = traits.kept_at_random < 1 || traits.alone != Alone::kCoordinates;
+    const size_t bytes = sizeof(float) + (indices ? sizeof(uint32_t) : 0);
+    most = std::max(most,
+                    traits.kept_at_random * static_cast<double>(bytes * job.layout.block_size(b)));
+  }
+  return static_cast<uint64_t>(most) * workers * std::min<uint64_t>(threads, job.plans.size());
+}
+
 // What a server keeps between steps beside its replica.
 struct Kept {
   uint64_t residual = 0;
@@ -63,15 +77,17 @@ MemoryNeed ServerMemoryNeed(const Job& job, const ServerMemoryOptions& options) 
   // newest.
   const uint64_t updates = 4 * payload + std::min<uint64_t>(options.cached_log, 1000 * payload);
   const uint64_t aggregate = AggregateBytes(job) * (async ? workers : 1);
+  const uint64_t decoded = DecodedBytes(job, workers, options.threads);
   uint64_t waiting = payload * workers;
-  if (job.config.consistency() == v1::SYNC) {
+  if (!async && !job.keeps_payloads()) {
     waiting = std::min<uint64_t>(waiting, options.in_flight + workers * kMaxMessageBytes);
   }
   need.Add("aggregate", aggregate);
+  need.Add("payloads decoded one by one", decoded);
   need.Add("updates", updates);
   need.Add("payloads in flight", async ? 0 : waiting);
   // A restart has no round yet, but a snapshot's bytes beside what is made of them.
-  const uint64_t round = aggregate + updates + (async ? 0 : waiting);
+  const uint64_t round = aggregate + decoded + updates + (async ? 0 : waiting);
   const uint64_t restart = replica + 2 * kept.total();
   need.Add("a snapshot as it is read, beyond a round", restart > round ? restart - round : 0);
   need.Add("stream windows", workers * options.stream_window);

@@ -58,6 +58,11 @@ bool ReadKnown(const std::string& text, std::map<std::string, ServerState::Known
   return true;
 }
 
+float BaseRate(const Job& job, const v1::JobConfig& config) {
+  return config.learning_rate() > 0 ? static_cast<float>(config.learning_rate())
+                                    : job.optimizer->learning_rate();
+}
+
 }  // namespace
 
 ServerState::ServerState(std::shared_ptr<const Job> job)
@@ -66,7 +71,7 @@ ServerState::ServerState(std::shared_ptr<const Job> job)
       update_maker_(job_),
       reset_rule_(job_),
       on_demand_(job_),
-      learning_rate_(job_->optimizer->learning_rate(), job_->schedule) {}
+      learning_rate_(BaseRate(*job_, config_), job_->schedule) {}
 
 absl::StatusOr<MadeUpdate> ServerState::MakeFirst(v1::Header* header) {
   GRADWIRE_RETURN_IF_ERROR(TakeSettings(header->settings()));
@@ -142,6 +147,7 @@ absl::Status ServerState::TakeSettings(const v1::Settings& settings) {
     schedule_ = std::move(schedule);
   }
   config_ = std::move(changed);
+  learning_rate_.SetBase(BaseRate(*job_, config_));
   return absl::OkStatus();
 }
 

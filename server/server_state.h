@@ -61,6 +61,7 @@ class ServerState {
   };
   const std::map<std::string, Known>& known() const { return known_; }
   const OnDemand& on_demand() const { return on_demand_; }
+  double DownlinkResidualNorm() const { return update_maker_.DownlinkResidualNorm(); }
 
   // All of it at the replica's version, as bytes (see state_file.h); and back.  `point` tells
   // one history's state from another's.  InvalidArgument or DataLoss: damaged, of another job or

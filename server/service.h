@@ -7,6 +7,7 @@
 #include "common/base/thread_pool.h"
 #include "gradwire/v1/admin.grpc.pb.h"
 #include "gradwire/v1/service.grpc.pb.h"
+#include "server/access.h"
 #include "server/coordinator.h"
 #include "server/counters.h"
 #include "server/model_sender.h"
@@ -22,12 +23,16 @@ using ParameterServiceBase =
                 v1::ParameterServer::WithCallbackMethod_Leave<v1::ParameterServer::Service>>>>>;
 
 // Work is done on the pool, not on gRPC's few callback threads; a full pool is
-// answered with RESOURCE_EXHAUSTED.  All three must outlive the server's shutdown.
+// answered with RESOURCE_EXHAUSTED.  All four must outlive the server's shutdown.
 class ParameterService final : public ParameterServiceBase {
  public:
   ParameterService(Coordinator* coordinator, ServerCounters* counters, ThreadPool* pool,
-                   const ModelSenderOptions& models)
-      : coordinator_(coordinator), counters_(counters), pool_(pool), models_(models) {}
+                   Access* access, const ModelSenderOptions& models)
+      : coordinator_(coordinator),
+        counters_(counters),
+        pool_(pool),
+        access_(access),
+        models_(models) {}
 
   grpc::ServerUnaryReactor* Join(grpc::CallbackServerContext* context,
                                  const v1::JoinRequest* request,
@@ -46,24 +51,35 @@ class ParameterService final : public ParameterServiceBase {
   Coordinator* const coordinator_;
   ServerCounters* const counters_;
   ThreadPool* const pool_;
+  Access* const access_;
   ModelSender models_;
 };
 
 class AdminService final : public v1::Admin::CallbackService {
  public:
-  // Both must outlive the server's shutdown.
-  AdminService(Coordinator* coordinator, ThreadPool* pool)
-      : coordinator_(coordinator), pool_(pool) {}
+  // All three must outlive the server's shutdown.
+  AdminService(Coordinator* coordinator, ThreadPool* pool, Access* access)
+      : coordinator_(coordinator), pool_(pool), access_(access) {}
 
   grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
                                       const v1::GetStatusRequest* request,
                                       v1::GetStatusResponse* response) override;
   grpc::ServerUnaryReactor* Set(grpc::CallbackServerContext* context, const v1::SetRequest* request,
                                 v1::SetResponse* response) override;
+  grpc::ServerUnaryReactor* Snapshot(grpc::CallbackServerContext* context,
+                                     const v1::SnapshotRequest* request,
+                                     v1::SnapshotResponse* response) override;
+  grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context,
+                                  const v1::DrainRequest* request,
+                                  v1::DrainResponse* response) override;
+  grpc::ServerUnaryReactor* Stop(grpc::CallbackServerContext* context,
+                                 const v1::StopRequest* request,
+                                 v1::StopResponse* response) override;
 
  private:
   Coordinator* const coordinator_;
   ThreadPool* const pool_;
+  Access* const access_;
 };
 
 }  // namespace gradwire

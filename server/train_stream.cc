@@ -10,9 +10,15 @@
 namespace gradwire {
 
 TrainStream* TrainStream::Start(Coordinator* coordinator, ServerCounters* counters,
-                                ThreadPool* pool) {
-  std::shared_ptr<TrainStream> stream(new TrainStream(coordinator, counters, pool));
+                                ThreadPool* pool, Access* access, absl::StatusOr<Caller> caller) {
+  const absl::Status admitted = caller.status();
+  std::shared_ptr<TrainStream> stream(new TrainStream(coordinator, counters, pool, access,
+                                                      caller.ok() ? *std::move(caller) : Caller()));
   stream->self_ = stream;
+  if (!admitted.ok()) {
+    stream->Close(admitted);
+    return stream.get();
+  }
   stream->StartRead(&stream->incoming_);
   return stream.get();
 }
@@ -33,7 +39,7 @@ void TrainStream::Handle(const std::shared_ptr<TrainStream>& self) {
   request_.Clear();
   absl::Status status;
   if (!grpc::SerializationTraits<v1::TrainRequest>::Deserialize(&incoming_, &request_).ok()) {
-    counters_->payloads_refused.Add();
+    counters_->payloads_refused.Add(Refusal::kUnreadable);
     status = absl::InvalidArgumentError(
         absl::StrCat("a message of ", wire_bytes, " bytes is no TrainRequest"));
   } else {
@@ -70,7 +76,13 @@ absl::Status TrainStream::HandleRequest(const std::shared_ptr<TrainStream>& self
   return absl::InvalidArgumentError("a TrainRequest without hello, caught_up or gradient");
 }
 
+absl::Status TrainStream::CheckCaller(const v1::Hello& hello) const {
+  GRADWIRE_RETURN_IF_ERROR(caller_.MayCall(hello.follower() ? kFollow : kPush));
+  return hello.follower() ? absl::OkStatus() : caller_.MayBe(hello.worker_id());
+}
+
 absl::Status TrainStream::HandleHello(const std::shared_ptr<TrainStream>& self) {
+  GRADWIRE_RETURN_IF_ERROR(access_->Counted(CheckCaller(request_.hello())));
   who_ = request_.hello();
   const absl::StatusOr<uint64_t> next = coordinator_->Hello(who_, self);
   if (!next.ok() && !absl::IsOutOfRange(next.status())) return next.status();

@@ -13,6 +13,7 @@
 #include "common/base/mutex.h"
 #include "common/base/thread_pool.h"
 #include "gradwire/v1/service.grpc.pb.h"
+#include "server/access.h"
 #include "server/coordinator.h"
 #include "server/counters.h"
 #include "server/subscriber.h"
@@ -27,8 +28,10 @@ class TrainStream final : public TrainReactor,
                           public Subscriber,
                           public std::enable_shared_from_this<TrainStream> {
  public:
-  // Starts reading.  All three must outlive the server's shutdown.
-  static TrainStream* Start(Coordinator* coordinator, ServerCounters* counters, ThreadPool* pool);
+  // Starts reading; if `caller` is an error, ends the stream with it.  All four must outlive the
+  // server's shutdown.
+  static TrainStream* Start(Coordinator* coordinator, ServerCounters* counters, ThreadPool* pool,
+                            Access* access, absl::StatusOr<Caller> caller);
 
   void WakeSoon() override;
   void Wake() override ABSL_LOCKS_EXCLUDED(mu_);
@@ -38,8 +41,13 @@ class TrainStream final : public TrainReactor,
  private:
   static constexpr size_t kMaxControls = 16;  // a reader that lets so many wait is cut off
 
-  TrainStream(Coordinator* coordinator, ServerCounters* counters, ThreadPool* pool)
-      : coordinator_(coordinator), counters_(counters), pool_(pool) {}
+  TrainStream(Coordinator* coordinator, ServerCounters* counters, ThreadPool* pool, Access* access,
+              Caller caller)
+      : coordinator_(coordinator),
+        counters_(counters),
+        pool_(pool),
+        access_(access),
+        caller_(std::move(caller)) {}
 
   void OnReadDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_);
   void OnWriteDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_);
@@ -51,6 +59,8 @@ class TrainStream final : public TrainReactor,
   absl::Status HandleRequest(const std::shared_ptr<TrainStream>& self, size_t wire_bytes)
       ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status HandleHello(const std::shared_ptr<TrainStream>& self) ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether the caller may be who the hello says.
+  absl::Status CheckCaller(const v1::Hello& hello) const;
   // Notes that the coordinator knows this stream.  True: gRPC was done with it before.
   bool EndedBeforeHello() ABSL_LOCKS_EXCLUDED(mu_);
   void ReadOn() ABSL_LOCKS_EXCLUDED(mu_);
@@ -63,6 +73,8 @@ class TrainStream final : public TrainReactor,
   Coordinator* const coordinator_;
   ServerCounters* const counters_;
   ThreadPool* const pool_;
+  Access* const access_;
+  const Caller caller_;
   std::shared_ptr<TrainStream> self_;  // until OnDone
 
   // Touched by one read at a time.

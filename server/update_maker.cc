@@ -41,7 +41,7 @@ void NoteTouched(size_t offset, size_t size, const BlockValues& mean, Touched* t
 // So that spreading it over the cores is worth the while.
 bool IsLarge(const Round& round) {
   constexpr size_t kLarge = size_t{1} << 18;  // values
-  size_t values = 0;
+  size_t values = round.waiting_bytes() / sizeof(float);
   for (size_t block = 0; block < round.blocks(); ++block) values += round.sum(block).sums.size();
   return values >= kLarge;
 }
@@ -73,8 +73,14 @@ UpdateMaker::UpdateMaker(std::shared_ptr<const Job> job)
 double UpdateMaker::Norm(const Round& round, float learning_rate) const {
   double squares = 0;
   BlockValues mean;
+  CombineScratch scratch;
+  const std::vector<double> norms = round.norms();
   for (size_t block = 0; block < round.blocks(); ++block) {
-    round.codec(block).Mean(round.key(block), round.sum(block), &mean);
+    if (job_->aggregator != nullptr) {
+      CombineBlock(*job_->aggregator, round, norms, block, &scratch, &mean);
+    } else {
+      round.codec(block).Mean(round.key(block), round.sum(block), &mean);
+    }
     const double unit = UnitOf(job_->plans[block], learning_rate);
     if (unit == 0) return std::numeric_limits<double>::infinity();
     squares += SumOfSquares(mean.values.data(), mean.values.size()) / (unit * unit);
@@ -90,7 +96,8 @@ absl::StatusOr<MadeUpdate> UpdateMaker::Make(const Round& round, uint64_t versio
   const Context context = {.round = &round,
                            .learning_rate = rate,
                            .factor = clips ? ClipFactor(job_->clip.limit, Norm(round, rate)) : 1.0f,
-                           .note_touched = SparseIsAllThatMoves(*job_)};
+                           .note_touched = SparseIsAllThatMoves(*job_),
+                           .norms = round.norms()};
   noise_.BeginStep(rate);
   PartWriter writer(version);
   v1::ServerPart kept;
@@ -99,9 +106,12 @@ absl::StatusOr<MadeUpdate> UpdateMaker::Make(const Round& round, uint64_t versio
   // A few blocks at a time, so that not all payloads are held twice.  The noise has one scratch.
   const size_t at_once = noise_.active() || !IsLarge(round) ? 1 : 4 * ParallelThreads();
   std::vector<MadeBlock> made(at_once);
+  std::vector<CombineScratch> scratch(ParallelThreads());
   for (size_t first = 0; first < round.blocks(); first += at_once) {
     const size_t count = std::min(at_once, round.blocks() - first);
-    ParallelFor(count, [&](size_t i, size_t) { MakeBlock(context, first + i, &made[i]); });
+    ParallelFor(count, [&](size_t i, size_t thread) {
+      MakeBlock(context, first + i, &scratch[thread], &made[i]);
+    });
     for (size_t i = 0; i < count; ++i) {
       GRADWIRE_RETURN_IF_ERROR(made[i].status);
       writer.Add(static_cast<uint32_t>(first + i), round.codec(first + i).id(), made[i].payload);
@@ -115,7 +125,8 @@ absl::StatusOr<MadeUpdate> UpdateMaker::Make(const Round& round, uint64_t versio
   return update;
 }
 
-void UpdateMaker::MakeBlock(const Context& context, size_t block, MadeBlock* made) {
+void UpdateMaker::MakeBlock(const Context& context, size_t block, CombineScratch* scratch,
+                            MadeBlock* made) {
   const Round& round = *context.round;
   const BlockPlan& plan = job_->plans[block];
   const size_t offset = job_->layout.block_offset(block);
@@ -125,7 +136,11 @@ void UpdateMaker::MakeBlock(const Context& context, size_t block, MadeBlock* mad
   made->touched = {.all = !context.note_touched, .coordinates = {}};
   if (KeepsSum(block)) KeepSum(key, round.sum(block), &made->kept);
   BlockValues* const mean = &made->mean;
-  round.codec(block).Aggregate(key, round.sum(block), absl::MakeSpan(codec_state_[block]), mean);
+  if (job_->aggregator != nullptr) {
+    CombineBlock(*job_->aggregator, round, context.norms, block, scratch, mean);
+  } else {
+    round.codec(block).Aggregate(key, round.sum(block), absl::MakeSpan(codec_state_[block]), mean);
+  }
   ClipValues(plan, context.learning_rate, context.factor, mean);
   noise_.AddTo(key, offset, mean);
   if (downlink_.HasResidual(block)) KeepMean(key, *mean, &made->kept);
@@ -202,6 +217,11 @@ absl::Status UpdateMaker::ReplayBlock(const v1::BlockPayload& block, const v1::H
   return absl::DataLossError(absl::StrCat(
       "block ", b, " of record ", step, ": the aggregate on the log gives another update than was ",
       "published; server and log are of different builds, or the log is damaged"));
+}
+
+double UpdateMaker::DownlinkResidualNorm() const {
+  const std::vector<float>& residual = downlink_.residual();
+  return residual.empty() ? 0 : std::sqrt(SumOfSquares(residual.data(), residual.size()));
 }
 
 void UpdateMaker::Save(StateFile* file) const {

@@ -13,6 +13,7 @@
 #include "common/replica/state_file.h"
 #include "gradwire/v1/gradient.pb.h"
 #include "gradwire/v1/log.pb.h"
+#include "server/combine_block.h"
 #include "server/downlink.h"
 #include "server/lazy_noise.h"
 #include "server/reset_rule.h"
@@ -36,13 +37,13 @@ class UpdateMaker {
  public:
   explicit UpdateMaker(std::shared_ptr<const Job> job);
 
-  // The norm of the mean of the round's payloads over all blocks, in gradient units.  Infinite
+  // The norm of the aggregate of the round's payloads over all blocks, in gradient units.  Infinite
   // when the learning rate is 0 and payloads have it in them: nothing is small then.
   double Norm(const Round& round, float learning_rate) const;
 
-  // The mean of the round's payloads, clipped, with the perturbation that is drawn here, encoded
-  // as the update of that version.  OutOfRange: finite payloads whose sum overflows, named by block
-  // and coordinate.
+  // The aggregate of the round's payloads, clipped, with the perturbation that is drawn here,
+  // encoded as the update of that version.  OutOfRange: finite payloads whose sum overflows, named
+  // by block and coordinate.
   absl::StatusOr<MadeUpdate> Make(const Round& round, uint64_t version, const v1::Header& header);
 
   // In replay, in place of Make: brings what is kept to where Make left it when it made this record
@@ -50,6 +51,9 @@ class UpdateMaker {
   // server's part does not give the update that was published.
   absl::Status Replay(const std::vector<v1::UpdatePart>& parts, const v1::ServerPart& kept,
                       const Replica& replica, Touched* touched);
+
+  // Of the residual of a downlink that is compressed again; 0 without one.  A pass over it.
+  double DownlinkResidualNorm() const;
 
   // All that is kept, as views of it where it is long; and back.  InvalidArgument: not what Save
   // gives for this job.
@@ -74,8 +78,9 @@ class UpdateMaker {
     float learning_rate = 0;
     float factor = 1;  // of clipping by norm
     bool note_touched = false;
+    std::vector<double> norms = {};  // of the used payloads, for the job's aggregator
   };
-  void MakeBlock(const Context& context, size_t block, MadeBlock* made);
+  void MakeBlock(const Context& context, size_t block, CombineScratch* scratch, MadeBlock* made);
   absl::Status ReplayBlock(const v1::BlockPayload& block, const v1::Header& header,
                            const v1::KeptBlock* kept, const Replica& replica, Touched* touched);
   bool KeepsSum(size_t block) const { return !codec_state_[block].empty(); }

@@ -19,11 +19,14 @@
 #include "common/base/exit_code.h"
 #include "common/base/hash.h"
 #include "common/base/log.h"
+#include "common/base/log_flag.h"
 #include "common/base/machine.h"
 #include "common/base/status_macros.h"
 #include "common/kernels/target.h"
 #include "common/replica/job.h"
 #include "common/replica/memory_need.h"
+#include "common/rpc/client_flags.h"
+#include "common/rpc/log.h"
 #include "worker/client/sharded_session.h"
 #include "worker/client/stop_flag.h"
 #include "worker/client/worker_memory.h"
@@ -115,6 +118,8 @@ absl::StatusOr<WorkerOptions> OptionsFromFlags() {
   if (options.session.worker_id.empty()) options.session.worker_id = HostName();
   options.session.give_up_after = absl::GetFlag(FLAGS_give_up_after);
   options.session.stop = &stop;
+  GRADWIRE_ASSIGN_OR_RETURN(options.session.security,
+                            ClientSecurityFromFlags(options.session.server));
   options.loop.data = absl::GetFlag(FLAGS_data);
   options.loop.metrics_path = absl::GetFlag(FLAGS_metrics);
   options.loop.step_delay = absl::GetFlag(FLAGS_step_delay);
@@ -154,7 +159,8 @@ absl::Status RunWorker(WorkerOptions options) {
                                .name = options.session.worker_id,
                                .give_up_after = options.session.give_up_after,
                                .schema_hash = options.session.schema_hash,
-                               .stop = &stop},
+                               .stop = &stop,
+                               .security = options.session.security},
                   .evaluate = options.role == "evaluate",
                   .data = options.loop.data,
                   .every = options.every});
@@ -178,18 +184,20 @@ int Report(const absl::Status& error) {
   std::string line(error.message());
   std::replace(line.begin(), line.end(), '\n', ' ');
   std::fflush(stdout);
-  std::fprintf(stderr, "gradwire-worker: %s\n", line.c_str());
+  LogEnd(line);
   return ExitCodeOf(error);
 }
 
 int Main(int argc, char** argv) {
   HandleSignals();
   SetUpLogging("gradwire-worker");
+  LogForGrpc();
   absl::SetProgramUsageMessage(
       "Trains the job of a gradwire server.\n  gradwire-worker --server=host:7070 --data=DIR");
   ReadingFlags(true);
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
   ReadingFlags(false);
+  SetUpLogging("gradwire-worker", absl::GetFlag(FLAGS_log_format));
   if (rest.size() > 1) {
     return Report(absl::InvalidArgumentError(
         absl::StrCat("unknown argument \"", rest[1], "\": there are only flags, see --help")));

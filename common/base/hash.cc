@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include <cstring>
+#include <memory>
 #include <new>
 
 #include "absl/strings/escaping.h"
@@ -20,6 +21,17 @@ uint64_t Hash64(absl::Span<const float> values) {
 
 uint64_t Hash64(absl::Span<const uint64_t> values) {
   return XXH3_64bits(values.data(), values.size() * sizeof(uint64_t));
+}
+
+uint64_t Hash64(absl::Span<const absl::string_view> pieces) {
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
+                                                                       &XXH3_freeState);
+  if (state == nullptr) throw std::bad_alloc();
+  XXH3_64bits_reset(state.get());
+  for (const absl::string_view piece : pieces) {
+    XXH3_64bits_update(state.get(), piece.data(), piece.size());
+  }
+  return XXH3_64bits_digest(state.get());
 }
 
 std::string HashText(uint64_t hash) {

@@ -18,6 +18,8 @@ uint64_t Hash64(absl::string_view bytes);
 // Of the values' little-endian bytes.
 uint64_t Hash64(absl::Span<const float> values);
 uint64_t Hash64(absl::Span<const uint64_t> values);
+// Of several byte strings as if they were one.
+uint64_t Hash64(absl::Span<const absl::string_view> pieces);
 
 // "xxh3:" and 16 hexadecimal digits, as programs print hashes.
 std::string HashText(uint64_t hash);

@@ -24,7 +24,7 @@ class Cast final : public Codec {
       : name_(name), id_(id), format_(format) {}
 
   v1::CodecId id() const override { return id_; }
-  CodecTraits traits() const override { return {}; }
+  CodecTraits traits() const override { return {.alone = Alone::kCoordinates}; }
 
   void Encode(const BlockKey& key, absl::Span<float> values, std::string* payload) const override;
   absl::Status Accumulate(const BlockKey& key, absl::string_view payload,

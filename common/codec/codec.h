@@ -48,11 +48,21 @@ enum class Feedback {
   kEf21Sgdm,  // the same of averaged gradients (Fatkhullin, Tyurin, Richtarik 2023)
 };
 
+// What one payload says without the others of its step, and so what an aggregator can do with it.
+enum class Alone {
+  kNothing,      // votes, sketches, factors: not of the coordinates, or of the same size whatever
+                 // the gradient
+  kVector,       // a vector that may be scaled; its coordinates are the payload's own choice, or
+                 // right only on average or with the residual
+  kCoordinates,  // nearly the member's own values, of coordinates that are the same for all members
+};
+
 // What the parts around a codec must know of it.
 struct CodecTraits {
   bool linear = false;    // what is kept does not depend on the values: noise may be drawn late,
                           // at the server, for the coordinates that are sent
   bool lossless = false;  // a payload leaves no residual; an unused one becomes it
+  Alone alone = Alone::kVector;
   Feedback feedback = Feedback::kClassic;  // what error_feedback "auto" means
   bool only_its_feedback = false;          // any other is refused
   bool compact = true;        // an aggregate needs about the bytes of a payload: downlink "auto"

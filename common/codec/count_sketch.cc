@@ -63,7 +63,7 @@ class CountSketch final : public Codec {
 
   v1::CodecId id() const override { return v1::CODEC_COUNT_SKETCH; }
   CodecTraits traits() const override {
-    return {.feedback = Feedback::kNone, .only_its_feedback = true};
+    return {.alone = Alone::kNothing, .feedback = Feedback::kNone, .only_its_feedback = true};
   }
 
   void Encode(const BlockKey& key, absl::Span<float> values, std::string* payload) const override {

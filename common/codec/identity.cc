@@ -15,7 +15,9 @@ namespace {
 class Identity final : public DenseAggregateCodec {
  public:
   v1::CodecId id() const override { return v1::CODEC_IDENTITY; }
-  CodecTraits traits() const override { return {.linear = true, .lossless = true}; }
+  CodecTraits traits() const override {
+    return {.linear = true, .lossless = true, .alone = Alone::kCoordinates};
+  }
 
   void Encode(const BlockKey& /*key*/, absl::Span<float> values,
               std::string* payload) const override {

@@ -43,7 +43,7 @@ class Int8 final : public DenseAggregateCodec {
   explicit Int8(size_t length) : length_(length) {}
 
   v1::CodecId id() const override { return v1::CODEC_INT8; }
-  CodecTraits traits() const override { return {.compact = false}; }
+  CodecTraits traits() const override { return {.alone = Alone::kCoordinates, .compact = false}; }
 
   void Encode(const BlockKey& key, absl::Span<float> values, std::string* payload) const override {
     SetFloatEnvironment();

@@ -45,7 +45,7 @@ class Powersgd final : public Codec {
   explicit Powersgd(size_t rank) : rank_(rank) {}
 
   v1::CodecId id() const override { return v1::CODEC_POWERSGD; }
-  CodecTraits traits() const override { return {.matrix = true}; }
+  CodecTraits traits() const override { return {.alone = Alone::kNothing, .matrix = true}; }
 
   void Encode(const BlockKey& key, absl::Span<float> values, std::string* payload) const override {
     SetFloatEnvironment();

@@ -30,7 +30,9 @@ class RandomK final : public Codec {
       : ratio_(ratio), law_(law), format_(format) {}
 
   v1::CodecId id() const override { return v1::CODEC_RANDOM_K; }
-  CodecTraits traits() const override { return {.linear = true, .kept_at_random = ratio_}; }
+  CodecTraits traits() const override {
+    return {.linear = true, .alone = Alone::kCoordinates, .kept_at_random = ratio_};
+  }
 
   void Encode(const BlockKey& key, absl::Span<float> values, std::string* payload) const override {
     EncodeRuns(key, {}, values, payload);

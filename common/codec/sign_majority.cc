@@ -100,7 +100,8 @@ class SignMajority final : public Codec {
 
   v1::CodecId id() const override { return v1::CODEC_SIGN_MAJORITY; }
   CodecTraits traits() const override {
-    return {.feedback = Feedback::kNone,
+    return {.alone = Alone::kNothing,
+            .feedback = Feedback::kNone,
             .only_its_feedback = true,
             .unit_free = true,
             .momentum = momentum_ > 0};

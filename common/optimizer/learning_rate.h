@@ -22,6 +22,8 @@ class LearningRate {
   // base * product of the factors, computed in double in their order, rounded to float once.
   float At(uint64_t step) const;
 
+  void SetBase(float base) { base_ = base; }
+
   // Takes note of an evaluation; to be called once for each, in order.
   void Observe(const v1::Evaluation& evaluation);
 
@@ -36,7 +38,7 @@ class LearningRate {
   bool observes() const;
 
  private:
-  const float base_;
+  float base_;
   absl::Span<const std::unique_ptr<Schedule>> schedules_;
   std::vector<std::vector<double>> states_;  // one for each schedule
 };

@@ -8,10 +8,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "common/aggregate/registry.h"
 #include "common/base/hash.h"
 #include "common/base/status_macros.h"
 #include "common/codec/registry.h"
 #include "common/optimizer/registry.h"
+#include "common/replica/aggregation_check.h"
 #include "common/replica/canonical_spec.h"
 #include "common/replica/job_check.h"
 #include "common/replica/job_shard.h"
@@ -78,6 +80,10 @@ absl::Status MakeParts(Job* job) {
       MakePart("error_feedback", ParseErrorFeedback(config.error_feedback()), &job->feedback));
   GRADWIRE_RETURN_IF_ERROR(MakePart("reset", ParseResidualReset(config.reset()), &job->reset));
   GRADWIRE_RETURN_IF_ERROR(MakePart("clip", ParseClip(config.clip()), &job->clip));
+  if (!config.aggregator().empty()) {
+    GRADWIRE_RETURN_IF_ERROR(
+        MakePart("aggregator", MakeAggregator(config.aggregator()), &job->aggregator));
+  }
   GRADWIRE_RETURN_IF_ERROR(MakePart("codec", MakeCodec("identity"), &job->dense));
   GRADWIRE_ASSIGN_OR_RETURN(job->schedule, MakeSchedules(config));
   return absl::OkStatus();
@@ -88,14 +94,6 @@ absl::Status DoesNotGo(const Job& job, absl::string_view field, absl::string_vie
   return absl::InvalidArgumentError(
       absl::StrCat("consistency: ", v1::Consistency_Name(job.config.consistency()),
                    " does not go with ", field, " \"", value, "\": ", why));
-}
-
-// Of the codec that the plan has, be it the job's or a tensor's.
-absl::string_view NameOf(const Job& job, const BlockPlan& plan) {
-  size_t i = 0;
-  while (job.codecs.codecs[i].get() != plan.codec) ++i;
-  const absl::string_view spec = job.codecs.specs[i];  // canonical: name,parameter=value
-  return spec.substr(0, spec.find(','));
 }
 
 // One payload makes an update of its own, with a weight, some time after its step.
@@ -120,7 +118,7 @@ absl::Status CheckFitsAsync(const Job& job) {
   }
   for (size_t b = 0; b < job.plans.size(); ++b) {
     const BlockPlan& plan = job.plans[b];
-    const absl::string_view codec = NameOf(job, plan);
+    const absl::string_view codec = job.CodecName(plan);
     if (plan.basis_size > 0 || plan.codec->server_state_size(job.Key(0, b)) > 0) {
       return DoesNotGo(job, "codec", codec,
                        "what it keeps between steps is of steps that all take together; choose "
@@ -165,7 +163,8 @@ absl::Status MakePlans(Job* job) {
   job->remembers = std::any_of(job->plans.begin(), job->plans.end(), [](const BlockPlan& plan) {
     return plan.feedback != Feedback::kNone || plan.traits.momentum;
   });
-  return CheckFitsConsistency(*job);
+  GRADWIRE_RETURN_IF_ERROR(CheckFitsConsistency(*job));
+  return CheckAggregation(*job);
 }
 
 }  // namespace
@@ -186,6 +185,14 @@ BlockKey Job::Key(uint64_t step, size_t block) const {
           .size = layout.block_size(block),
           .columns = layout.block(block).columns,
           .first = static_cast<uint32_t>(layout.first_block())};
+}
+
+// The canonical text is name,parameter=value.
+absl::string_view Job::CodecName(const BlockPlan& plan) const {
+  size_t i = 0;
+  while (codecs.codecs[i].get() != plan.codec) ++i;
+  const absl::string_view spec = codecs.specs[i];
+  return spec.substr(0, spec.find(','));
 }
 
 const Codec& Job::CodecOf(size_t block, bool flush) const {
@@ -249,6 +256,7 @@ std::vector<std::string> JobWarnings(const Job& job) {
         "are there for who lags behind, a worker that joins costs a snapshot, and no history can "
         "be looked at. Use log full to lose nothing"));
   }
+  AddAggregationWarnings(job, &warnings);
   return warnings;
 }
 

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/aggregate/aggregator.h"
 #include "common/codec/codec.h"
 #include "common/codec/feedback.h"
 #include "common/optimizer/clip.h"
@@ -41,6 +42,7 @@ struct Job {
   ErrorFeedback feedback;
   ResidualReset reset;
   Clip clip;
+  std::unique_ptr<Aggregator> aggregator;  // null: the codecs' own mean
   bool remembers = false;    // workers keep something between steps: a residual or a momentum
   bool keeps_mean = false;   // the last of state_vectors() is EF21's mean
   uint64_t schema_hash = 0;  // of tensors, codecs, feedback, optimizer, seed and kApplyRevision
@@ -53,10 +55,22 @@ struct Job {
   // The server keeps snapshots, but no updates on disk.
   bool keeps_no_log() const { return config.log() == kSnapshotsOnly; }
 
+  // All payloads of a step are in before the first is used.
+  bool keeps_payloads() const {
+    return config.consistency() == v1::QUORUM || aggregator != nullptr || looks_at_norms();
+  }
+  // Somebody asks for the norm of each payload.
+  bool looks_at_norms() const {
+    return config.max_norm_factor() > 0 ||
+           (aggregator != nullptr && aggregator->traits().needs_norms);
+  }
+
   // Coordinates of a block's key; basis, rank and unit are the caller's.
   BlockKey Key(uint64_t step, size_t block) const;
   // The codec of a block's payloads, in a step that flushes residuals or not.
   const Codec& CodecOf(size_t block, bool flush) const;
+  // Of the codec that the plan has, be it the job's or a tensor's.
+  absl::string_view CodecName(const BlockPlan& plan) const;
 };
 
 // What a user should know before the job starts; each names the remedy.

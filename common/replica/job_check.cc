@@ -163,6 +163,7 @@ void FillJobDefaults(v1::JobConfig* config) {
   if (config->downlink().empty()) config->set_downlink("auto");
   if (config->reset().empty()) config->set_reset("none");
   if (config->clip().empty()) config->set_clip("none");
+  if (config->aggregator() == "mean") config->clear_aggregator();  // as before there was a choice
   if (config->consistency() == v1::CONSISTENCY_UNSPECIFIED) config->set_consistency(v1::SYNC);
   if (config->trainer().batch() == 0) config->mutable_trainer()->set_batch(64);
   if (config->snapshot_every() == 0) config->set_snapshot_every(1000);
@@ -187,6 +188,9 @@ absl::Status CheckJob(const v1::JobConfig& config) {
   GRADWIRE_RETURN_IF_ERROR(CheckField("steps", config.steps(), 1, kMaxSteps));
   GRADWIRE_RETURN_IF_ERROR(CheckMembership(config.membership()));
   GRADWIRE_RETURN_IF_ERROR(CheckConsistency(config));
+  if (config.max_norm_factor() != 0) {
+    GRADWIRE_RETURN_IF_ERROR(CheckField("max_norm_factor", config.max_norm_factor(), 1.0, 1e30));
+  }
   GRADWIRE_RETURN_IF_ERROR(CheckField("lag", uint64_t{config.lag()}, 0, kMaxLag));
   GRADWIRE_RETURN_IF_ERROR(CheckField("trainer.batch", config.trainer().batch(), 1, kMaxBatch));
   GRADWIRE_RETURN_IF_ERROR(
@@ -194,6 +198,7 @@ absl::Status CheckJob(const v1::JobConfig& config) {
   GRADWIRE_RETURN_IF_ERROR(CheckTarget(config));
   GRADWIRE_RETURN_IF_ERROR(CheckField("snapshot_every", config.snapshot_every(), 1, kMaxSteps));
   GRADWIRE_RETURN_IF_ERROR(CheckLog(config));
+  GRADWIRE_RETURN_IF_ERROR(CheckField("learning_rate", config.learning_rate(), 0.0, 1e6));
   return CheckField("hash_every", config.hash_every(), 1, kMaxSteps);
 }
 

@@ -48,6 +48,13 @@ absl::Status CheckFits(const Job& job) {
   if (job.clip.kind == Clip::Kind::kNorm) {
     return NeedsTheWhole("clip", config.clip(), "choose value:LIMIT or none");
   }
+  if (config.max_norm_factor() != 0) {
+    return NeedsTheWhole("max_norm_factor", absl::StrCat(config.max_norm_factor()), "leave it out");
+  }
+  if (job.looks_at_norms()) {
+    return NeedsTheWhole("aggregator", config.aggregator(),
+                         "choose trimmed_mean, coordinate_median or mean");
+  }
   const Perturbation::Kind noise = job.perturbation.kind;
   if (noise == Perturbation::Kind::kOnDemand || noise == Perturbation::Kind::kSphere) {
     return NeedsTheWhole("perturbation", config.perturbation(), "choose gaussian or none");

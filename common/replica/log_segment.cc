@@ -173,30 +173,49 @@ std::shared_ptr<const Record> CopyOf(const RecordView& view) {
   return record;
 }
 
-std::string EncodeRecord(const Record& record) {
-  std::string bytes;
-  bytes.reserve(kRecordHeaderBytes + record.parts.size() * sizeof(uint32_t) + record.bytes +
-                record.server_part.size());
-  bytes.resize(kRecordHeaderBytes);  // filled in below, when the body is known
-  uint64_t parts_bytes = 0;
-  for (const std::string& part : record.parts) {
-    AppendLittleEndian(static_cast<uint32_t>(part.size()), &bytes);
-    parts_bytes += part.size();
-  }
-  for (const std::string& part : record.parts) bytes += part;
-  bytes += record.server_part;
+size_t RecordPieces::size() const {
+  size_t size = head.size();
+  for (const absl::string_view piece : body) size += piece.size();
+  return size;
+}
 
-  std::string header(kRecordMagic, kRecordMagicBytes);
-  AppendLittleEndian(static_cast<uint32_t>(record.parts.size()), &header);
-  AppendLittleEndian(record.version, &header);
-  header.append(record.chain_hash.data(), record.chain_hash.size());
-  AppendLittleEndian(parts_bytes, &header);
-  AppendLittleEndian(uint64_t{record.server_part.size()}, &header);
-  AppendLittleEndian(Hash64(absl::string_view(bytes).substr(kRecordHeaderBytes)), &header);
-  AppendLittleEndian(Hash64(header), &header);
-  bytes.replace(0, kRecordHeaderBytes, header);
+std::string RecordPieces::Join() const {
+  std::string bytes;
+  bytes.reserve(size());
+  bytes += head;
+  for (const absl::string_view piece : body) bytes.append(piece.data(), piece.size());
   return bytes;
 }
+
+RecordPieces PiecesOf(const Record& record) {
+  RecordPieces pieces;
+  std::string sizes;
+  for (const std::string& part : record.parts) {
+    AppendLittleEndian(static_cast<uint32_t>(part.size()), &sizes);
+  }
+  pieces.body.emplace_back(sizes);  // to be hashed with the rest
+  uint64_t parts_bytes = 0;
+  for (const std::string& part : record.parts) {
+    pieces.body.emplace_back(part);
+    parts_bytes += part.size();
+  }
+  pieces.body.emplace_back(record.server_part);
+
+  std::string& head = pieces.head;
+  head.assign(kRecordMagic, kRecordMagicBytes);
+  AppendLittleEndian(static_cast<uint32_t>(record.parts.size()), &head);
+  AppendLittleEndian(record.version, &head);
+  head.append(record.chain_hash.data(), record.chain_hash.size());
+  AppendLittleEndian(parts_bytes, &head);
+  AppendLittleEndian(uint64_t{record.server_part.size()}, &head);
+  AppendLittleEndian(Hash64(absl::MakeConstSpan(pieces.body)), &head);
+  AppendLittleEndian(Hash64(absl::string_view(head)), &head);
+  head += sizes;
+  pieces.body.erase(pieces.body.begin());
+  return pieces;
+}
+
+std::string EncodeRecord(const Record& record) { return PiecesOf(record).Join(); }
 
 absl::StatusOr<RecordView> DecodeRecord(absl::string_view bytes) {
   if (bytes.size() < kRecordHeaderBytes) {

@@ -57,6 +57,18 @@ struct RecordView {
 RecordView ViewOf(const Record& record);
 std::shared_ptr<const Record> CopyOf(const RecordView& view);
 
+// A record's bytes on the log, one after the other.
+struct RecordPieces {
+  std::string head;
+  std::vector<absl::string_view> body;  // the record's parts, and the server's, where they lie
+
+  size_t size() const;
+  std::string Join() const;
+};
+
+// The pieces are of `record`, which has to live as long.
+RecordPieces PiecesOf(const Record& record);
+// The same in one string.
 std::string EncodeRecord(const Record& record);
 // Any byte string is decoded in full or refused with DataLoss and the reason.  The view is of
 // `bytes`.

@@ -17,6 +17,16 @@ namespace {
 
 constexpr absl::Duration kMinInterval = absl::Milliseconds(1);
 constexpr absl::Duration kMaxInterval = absl::Hours(1);
+constexpr size_t kWorthPieces = size_t{1} << 20;  // bytes; less is written at once
+
+absl::Status AppendPieces(const RecordPieces& pieces, WritableFile* file) {
+  if (pieces.size() < kWorthPieces) return file->Append(pieces.Join());
+  GRADWIRE_RETURN_IF_ERROR(file->Append(pieces.head));
+  for (const absl::string_view piece : pieces.body) {
+    GRADWIRE_RETURN_IF_ERROR(file->Append(piece));
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -51,27 +61,27 @@ LogStore::LogStore(LogStoreOptions options, RecoveredLog recovered)
 absl::Status LogStore::Append(const Record& record) {
   MutexLock writing(&writing_mu_);
   GRADWIRE_RETURN_IF_ERROR(CheckFollows(ViewOf(record), next_version(), newest_chain_hash()));
-  const std::string bytes = EncodeRecord(record);
+  const RecordPieces pieces = PiecesOf(record);
   if (file_ == nullptr || roll_ || tail_lost_ ||
-      file_->size() + bytes.size() > options_.segment_bytes) {
-    return StartSegment(&record, bytes);
+      file_->size() + pieces.size() > options_.segment_bytes) {
+    return StartSegment(&record, &pieces);
   }
-  return AppendToSegment(record, bytes);
+  return AppendToSegment(record, pieces);
 }
 
-absl::Status LogStore::AppendToSegment(const Record& record, const std::string& bytes) {
+absl::Status LogStore::AppendToSegment(const Record& record, const RecordPieces& pieces) {
   const uint64_t offset = file_->size();
-  const absl::Status appended = file_->Append(bytes);
+  const absl::Status appended = AppendPieces(pieces, file_.get());
   if (!appended.ok()) {
     if (!file_->Truncate(offset).ok()) tail_lost_ = true;
     return appended;
   }
   if (options_.fsync.kind == FsyncPolicy::Kind::kAlways) {
-    const absl::Status synced = file_->Sync();
+    const absl::Status synced = SyncFile(file_.get());
     if (!synced.ok()) {
       LogWarning(
           absl::StrCat(synced.message(), ": record ", record.version, " goes into a new file"));
-      const absl::Status moved = StartSegment(&record, bytes);
+      const absl::Status moved = StartSegment(&record, &pieces);
       // Nobody may find after a restart what Append has not promised.
       if (!moved.ok()) file_->Truncate(offset).IgnoreError();
       return moved;
@@ -82,13 +92,13 @@ absl::Status LogStore::AppendToSegment(const Record& record, const std::string& 
   }
   MutexLock lock(&mu_);
   LogSegmentFile& segment = log_.segments.back();
-  log_.places.push_back({.path = segment.path, .offset = offset, .size = bytes.size()});
+  log_.places.push_back({.path = segment.path, .offset = offset, .size = pieces.size()});
   log_.newest_chain_hash = record.chain_hash;
-  segment.bytes = offset + bytes.size();
+  segment.bytes = offset + pieces.size();
   return absl::OkStatus();
 }
 
-absl::Status LogStore::StartSegment(const Record* record, absl::string_view bytes) {
+absl::Status LogStore::StartSegment(const Record* record, const RecordPieces* pieces) {
   // Whatever fails below is begun again: under the name that a segment may have by then, no
   // other record may follow in the old one.
   roll_ = true;
@@ -102,7 +112,7 @@ absl::Status LogStore::StartSegment(const Record* record, absl::string_view byte
     header.first_version = *unsynced_;
     header.previous_chain_hash = unsynced_previous_;
   }
-  GRADWIRE_ASSIGN_OR_RETURN(Written written, WriteSegment(header, next, bytes));
+  GRADWIRE_ASSIGN_OR_RETURN(Written written, WriteSegment(header, next, pieces));
   file_ = std::move(written.file);
   roll_ = false;
   tail_lost_ = false;
@@ -118,13 +128,13 @@ absl::Status LogStore::StartSegment(const Record* record, absl::string_view byte
 }
 
 absl::StatusOr<LogStore::Written> LogStore::WriteSegment(const SegmentHeader& header, uint64_t next,
-                                                         absl::string_view bytes) const {
+                                                         const RecordPieces* pieces) const {
   const std::string path = SegmentPath(options_.folder, header.first_version);
   const std::string partial = PartialSegmentPath(path);
   Written written;
   GRADWIRE_ASSIGN_OR_RETURN(written.file, options_.files->Create(partial));
-  absl::Status status = WriteRecords(header, next, bytes, &written);
-  if (status.ok()) status = written.file->Sync();
+  absl::Status status = WriteRecords(header, next, pieces, &written);
+  if (status.ok()) status = SyncFile(written.file.get());
   if (status.ok()) status = options_.files->Rename(partial, path);
   if (!status.ok()) {
     options_.files->Remove(partial).IgnoreError();  // the first error is the one to tell
@@ -137,21 +147,23 @@ absl::StatusOr<LogStore::Written> LogStore::WriteSegment(const SegmentHeader& he
 }
 
 absl::Status LogStore::WriteRecords(const SegmentHeader& header, uint64_t next,
-                                    absl::string_view bytes, Written* written) const {
+                                    const RecordPieces* pieces, Written* written) const {
   const auto path =
       std::make_shared<const std::string>(SegmentPath(options_.folder, header.first_version));
   GRADWIRE_RETURN_IF_ERROR(written->file->Append(EncodeSegmentHeader(header)));
-  const auto append = [&](absl::string_view record) {
-    written->places.push_back(
-        {.path = path, .offset = written->file->size(), .size = record.size()});
-    return written->file->Append(record);
+  const auto begin = [&](size_t size) {
+    written->places.push_back({.path = path, .offset = written->file->size(), .size = size});
   };
   for (uint64_t version = header.first_version; version < next; ++version) {
     GRADWIRE_ASSIGN_OR_RETURN(const LogPlace place, Find(version));
     GRADWIRE_ASSIGN_OR_RETURN(const std::string lost, ReadBytes(place, version));
-    GRADWIRE_RETURN_IF_ERROR(append(lost));
+    begin(lost.size());
+    GRADWIRE_RETURN_IF_ERROR(written->file->Append(lost));
   }
-  if (!bytes.empty()) GRADWIRE_RETURN_IF_ERROR(append(bytes));
+  if (pieces != nullptr) {
+    begin(pieces->size());
+    GRADWIRE_RETURN_IF_ERROR(AppendPieces(*pieces, written->file.get()));
+  }
   written->bytes = written->file->size();
   return absl::OkStatus();
 }
@@ -172,14 +184,21 @@ absl::Status LogStore::SyncDue(absl::Duration now) {
   return absl::OkStatus();
 }
 
+absl::Status LogStore::SyncFile(WritableFile* file) const {
+  const Stopwatch watch;
+  absl::Status status = file->Sync();
+  if (options_.sync_times != nullptr) options_.sync_times->Add(watch.elapsed());
+  return status;
+}
+
 absl::Status LogStore::SyncOrMove() {
   SyncTail();
-  return unsynced_.has_value() ? StartSegment(nullptr, "") : absl::OkStatus();
+  return unsynced_.has_value() ? StartSegment(nullptr, nullptr) : absl::OkStatus();
 }
 
 void LogStore::SyncTail() {
   if (!unsynced_.has_value() || tail_lost_) return;
-  const absl::Status synced = file_->Sync();
+  const absl::Status synced = SyncFile(file_.get());
   if (synced.ok()) {
     unsynced_.reset();
     return;

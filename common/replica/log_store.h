@@ -16,6 +16,7 @@
 #include "common/base/file_system.h"
 #include "common/base/hash.h"
 #include "common/base/mutex.h"
+#include "common/base/time_histogram.h"
 #include "common/replica/log_recovery.h"
 #include "common/replica/log_segment.h"
 #include "common/replica/update_log.h"
@@ -42,6 +43,7 @@ struct LogStoreOptions {
   uint64_t schema_hash = 0;  // of the job
   FsyncPolicy fsync = {};
   uint64_t segment_bytes = uint64_t{64} << 20;  // a segment grows no longer, but for one record
+  TimeHistogram* sync_times = nullptr;          // if any: must outlive the store
 };
 
 // Records FOLDER/VERSION.log, segments of log_segment.h by their first version.  A segment that
@@ -108,15 +110,16 @@ class LogStore {
 
   LogStore(LogStoreOptions options, RecoveredLog recovered);
 
-  absl::Status AppendToSegment(const Record& record, const std::string& bytes)
+  absl::Status AppendToSegment(const Record& record, const RecordPieces& pieces)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writing_mu_);
-  // With what a failed sync has lost, then `record` (null: without one), encoded in `bytes`.
-  absl::Status StartSegment(const Record* record, absl::string_view bytes)
+  // With what a failed sync has lost, then `record` (both null: without one).
+  absl::Status StartSegment(const Record* record, const RecordPieces* pieces)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writing_mu_);
   absl::StatusOr<Written> WriteSegment(const SegmentHeader& header, uint64_t next,
-                                       absl::string_view bytes) const;
-  absl::Status WriteRecords(const SegmentHeader& header, uint64_t next, absl::string_view bytes,
+                                       const RecordPieces* pieces) const;
+  absl::Status WriteRecords(const SegmentHeader& header, uint64_t next, const RecordPieces* pieces,
                             Written* written) const;
+  absl::Status SyncFile(WritableFile* file) const;
   absl::Status SyncOrMove() ABSL_EXCLUSIVE_LOCKS_REQUIRED(writing_mu_);
   // Afterwards there is nothing unsynced, or it is lost.
   void SyncTail() ABSL_EXCLUSIVE_LOCKS_REQUIRED(writing_mu_);

@@ -34,6 +34,7 @@ struct NumberRow {
 };
 constexpr NumberRow kNumbers[] = {
     {"steps", "", "steps"},
+    {"learning_rate", "", "learning_rate"},
     {"snapshot_every", "", "snapshot_every"},
     {"min_workers", "membership", "min_workers"},
     {"lease_seconds", "membership", "lease_seconds"},
@@ -44,6 +45,7 @@ constexpr NumberRow kNumbers[] = {
     {"quorum_min_workers", "quorum", "min_workers"},
     {"quorum_deadline_seconds", "quorum", "deadline_seconds"},
 };
+constexpr char kShortRate[] = "lr";  // for learning_rate, as optimizers call it
 constexpr char kTargetMetric[] = "target.metric";
 constexpr char kTargetValue[] = "target.value";
 constexpr char kSchedule[] = "schedule";
@@ -160,6 +162,7 @@ bool IsJobField(absl::string_view name) {
 
 absl::Status ParseOne(absl::string_view assignment, absl::string_view name, absl::string_view value,
                       v1::Settings* settings) {
+  if (name == kShortRate) name = "learning_rate";
   for (const NumberRow& row : kNumbers) {
     if (name != NameOf(row)) continue;
     const FieldDescriptor* field = FieldOf(*settings, row.setting);

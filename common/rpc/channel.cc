@@ -5,14 +5,13 @@
 
 #include <grpc/grpc.h>
 #include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
 
 #include <algorithm>
 #include <cstdlib>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
+#include "common/base/loopback.h"
 
 namespace gradwire {
 namespace {
@@ -26,11 +25,6 @@ constexpr int kConnectTimeoutMs = 5000;
 constexpr int kResolveAgainMs = 1000;
 // Larger than gRPC's 16 KiB, for fewer of them; a heartbeat waits for one at most.
 constexpr int kMaxFrameBytes = 256 << 10;
-
-bool IsThisMachine(const std::string& address) {
-  return absl::StartsWith(address, "127.") || absl::StartsWith(address, "localhost:") ||
-         absl::StartsWith(address, "[::1]:") || absl::StartsWith(address, "unix:");
-}
 
 // gRPC's own order.  It obeys these silently, and a wrong one looks like a dead server.
 void LogProxy(const std::string& address) {
@@ -63,14 +57,14 @@ grpc::ChannelArguments ClientChannelArguments(const std::string& address) {
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   // Workers of one process (tests) must not share a connection, nor its back-off.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  if (IsThisMachine(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  if (IsLoopback(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return arguments;
 }
 
-std::shared_ptr<grpc::Channel> NewClientChannel(const std::string& address) {
-  if (!IsThisMachine(address)) LogProxy(address);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
-                                   ClientChannelArguments(address));
+std::shared_ptr<grpc::Channel> NewClientChannel(
+    const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
+  if (!IsLoopback(address)) LogProxy(address);
+  return grpc::CreateCustomChannel(address, credentials, ClientChannelArguments(address));
 }
 
 void SetServerChannelArguments(size_t stream_window, grpc::ServerBuilder* builder) {

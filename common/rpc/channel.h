@@ -3,6 +3,7 @@
 #pragma once
 
 #include <grpcpp/channel.h>
+#include <grpcpp/security/credentials.h>
 #include <grpcpp/server_builder.h>
 #include <grpcpp/support/channel_arguments.h>
 
@@ -18,8 +19,9 @@ namespace gradwire {
 // (http_proxy) is not asked for an address on this machine.
 grpc::ChannelArguments ClientChannelArguments(const std::string& address);
 
-// Without TLS.  Connects on first use; never null.
-std::shared_ptr<grpc::Channel> NewClientChannel(const std::string& address);
+// Connects on first use; never null.
+std::shared_ptr<grpc::Channel> NewClientChannel(
+    const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials);
 
 // Sets on `builder` what matches the above.  A port that is taken makes BuildAndStart
 // return null (no SO_REUSEPORT).  `stream_window` is how many bytes a worker may send ahead on its

@@ -12,11 +12,13 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/replica/job.h"
+#include "common/rpc/client_security.h"
 
 namespace gradwire {
 
 struct StatusOptions {
   std::string server;  // or several, as of ParseAddresses; so of ExportOptions
+  std::shared_ptr<ClientSecurity> security;
   absl::Duration timeout;
 };
 // Prints a table of the job and its workers on stdout.
@@ -26,14 +28,16 @@ struct HealthOptions {
   std::string server;  // or several, all of which must be healthy
   bool of_worker = false;
   std::string worker_id;  // empty: this host's name, as the worker has it
+  std::shared_ptr<ClientSecurity> security;
   absl::Duration timeout;
 };
 // Whether the server says that it serves; of a worker, also that it hears that one.  Unavailable
-// says what is wrong.
+// says what is wrong.  Each call may take `timeout`.
 absl::Status CheckHealth(const HealthOptions& options);
 
 struct ExportOptions {
   std::string server;
+  std::shared_ptr<ClientSecurity> security;
   std::string out;  // a safetensors file; written whole or not at all
   absl::Duration timeout;
 };
@@ -43,13 +47,27 @@ absl::Status ExportModel(const ExportOptions& options);
 absl::Status JoinSnapshotFiles(const std::vector<std::string>& paths, const std::string& out);
 
 struct SetOptions {
-  std::string server;                    // of several shards, the first is asked
+  std::string server;  // of several shards, the first is asked
+  std::shared_ptr<ClientSecurity> security;
   std::vector<std::string> assignments;  // NAME=VALUE, by the names of the job file
   absl::Duration timeout;
 };
 // Changes operational fields of the running job, and waits until the change is on the log.
 // InvalidArgument: a name or a value; FailedPrecondition: the job has ended.
 absl::Status SetJob(const SetOptions& options);
+
+struct OperateOptions {
+  std::string server;  // or several
+  std::shared_ptr<ClientSecurity> security;
+  absl::Duration timeout;
+};
+// Each server writes a snapshot now, and is waited for.  FailedPrecondition: no step was made yet.
+absl::Status TakeSnapshots(const OperateOptions& options);
+// Each server ends, its job saved, to be started again.
+absl::Status DrainServers(const OperateOptions& options);
+// The job ends with the open step; of several shards, the first is asked.  FailedPrecondition: it
+// has not begun, or has ended.
+absl::Status StopJob(const OperateOptions& options);
 
 struct LogOptions {
   std::string state_dir;
@@ -84,6 +102,8 @@ struct JobOptions {
   std::string downlink;
   std::string reset;
   std::string clip;
+  std::string aggregator;
+  double max_norm_factor = 0;
   std::string tensors;  // PATTERN=CODEC, separated by ';'
   uint64_t steps = 0;
   uint64_t seed = 0;

@@ -12,9 +12,8 @@
 #include "common/base/status_macros.h"
 #include "common/replica/layout.h"
 #include "common/replica/snapshot.h"
-#include "common/rpc/channel.h"
-#include "common/rpc/status.h"
 #include "gradwire/v1/service.grpc.pb.h"
+#include "server/ctl/call.h"
 #include "server/ctl/commands.h"
 
 namespace gradwire {
@@ -28,11 +27,11 @@ struct Model {
 };
 
 absl::StatusOr<Model> Fetch(const std::string& server, uint64_t at_version,
-                            absl::Duration timeout) {
+                            const ExportOptions& options) {
   constexpr size_t kMaxFile = kMaxDimension * sizeof(float) + (size_t{64} << 20);
-  const auto stub = v1::ParameterServer::NewStub(NewClientChannel(server));
+  const auto stub = v1::ParameterServer::NewStub(options.security->NewChannel(server));
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+  PrepareCall(options.security.get(), options.timeout, &context);
   v1::GetModelRequest request;
   request.set_at_version(at_version);
   const auto reader = stub->GetModel(&context, request);
@@ -53,8 +52,7 @@ absl::StatusOr<Model> Fetch(const std::string& server, uint64_t at_version,
     model.bytes += message.chunk();
   }
   if (const grpc::Status status = reader->Finish(); !status.ok()) {
-    return absl::Status(FromGrpc(status).code(),
-                        absl::StrCat("server ", server, ": ", status.error_message()));
+    return CallError(options.security.get(), server, status);
   }
   if (model.bytes.size() != total || total == 0) {
     return absl::DataLossError(
@@ -64,14 +62,15 @@ absl::StatusOr<Model> Fetch(const std::string& server, uint64_t at_version,
 }
 
 // Of all shards at one version.
-absl::StatusOr<Model> FetchAll(const std::vector<std::string>& servers, absl::Duration timeout) {
+absl::StatusOr<Model> FetchAll(const std::vector<std::string>& servers,
+                               const ExportOptions& options) {
   std::vector<Model> models(servers.size());
   uint64_t wanted = 0;  // the newest
   for (int i = 0; i < kTries; ++i) {
     uint64_t lowest = UINT64_MAX;
     for (size_t k = 0; k < servers.size(); ++k) {
       if (models[k].bytes.empty() || models[k].version != wanted) {
-        GRADWIRE_ASSIGN_OR_RETURN(models[k], Fetch(servers[k], wanted, timeout));
+        GRADWIRE_ASSIGN_OR_RETURN(models[k], Fetch(servers[k], wanted, options));
       }
       lowest = std::min(lowest, models[k].version);
     }
@@ -101,10 +100,10 @@ absl::Status Write(const std::string& path, const Model& model) {
 absl::Status ExportModel(const ExportOptions& options) {
   GRADWIRE_ASSIGN_OR_RETURN(const std::vector<std::string> servers, ParseAddresses(options.server));
   if (servers.size() == 1) {
-    GRADWIRE_ASSIGN_OR_RETURN(const Model model, Fetch(servers[0], 0, options.timeout));
+    GRADWIRE_ASSIGN_OR_RETURN(const Model model, Fetch(servers[0], 0, options));
     return Write(options.out, model);
   }
-  GRADWIRE_ASSIGN_OR_RETURN(const Model model, FetchAll(servers, options.timeout));
+  GRADWIRE_ASSIGN_OR_RETURN(const Model model, FetchAll(servers, options));
   return Write(options.out, model);
 }
 

@@ -7,9 +7,9 @@
 #include "common/base/address_list.h"
 #include "common/base/machine.h"
 #include "common/base/status_macros.h"
-#include "common/rpc/channel.h"
 #include "common/rpc/status.h"
 #include "gradwire/v1/admin.grpc.pb.h"
+#include "server/ctl/call.h"
 #include "server/ctl/commands.h"
 
 namespace gradwire {
@@ -47,24 +47,23 @@ absl::StatusOr<std::string> AskHealth(const Channel& channel, grpc::ClientContex
   return bytes;
 }
 
-void SetDeadline(absl::Time deadline, grpc::ClientContext* context) {
-  context->set_deadline(absl::ToChronoTime(deadline));
-}
-
-absl::Status CheckServer(const std::string& server, const Channel& channel, absl::Time deadline) {
+absl::Status CheckServer(const HealthOptions& options, const std::string& server,
+                         const Channel& channel) {
   grpc::ClientContext context;
-  SetDeadline(deadline, &context);
+  PrepareCall(options.security.get(), options.timeout, &context);
   const absl::StatusOr<std::string> answer = AskHealth(channel, &context);
-  if (!answer.ok()) return Unhealthy(server, answer.status().message());
+  if (!answer.ok()) {
+    return Unhealthy(server, options.security->Explain(server, answer.status()).message());
+  }
   if (*answer != kServing) return Unhealthy(server, "it is up and does not serve");
   return absl::OkStatus();
 }
 
-absl::Status CheckWorker(const std::string& server, const Channel& channel,
-                         const std::string& worker_id, absl::Time deadline) {
+absl::Status CheckWorker(const HealthOptions& options, const std::string& server,
+                         const Channel& channel, const std::string& worker_id) {
   const auto stub = v1::Admin::NewStub(channel);
   grpc::ClientContext context;
-  SetDeadline(deadline, &context);
+  PrepareCall(options.security.get(), options.timeout, &context);
   v1::GetStatusResponse status;
   const grpc::Status answer = stub->GetStatus(&context, v1::GetStatusRequest(), &status);
   if (!answer.ok()) return Unhealthy(server, answer.error_message());
@@ -81,15 +80,14 @@ absl::Status CheckWorker(const std::string& server, const Channel& channel,
 }  // namespace
 
 absl::Status CheckHealth(const HealthOptions& options) {
-  const absl::Time deadline = absl::Now() + options.timeout;
   GRADWIRE_ASSIGN_OR_RETURN(const std::vector<std::string> servers, ParseAddresses(options.server));
   std::string worker_id = options.worker_id;
   if (options.of_worker && worker_id.empty()) worker_id = HostName();
   for (const std::string& server : servers) {
-    const Channel channel = NewClientChannel(server);
-    GRADWIRE_RETURN_IF_ERROR(CheckServer(server, channel, deadline));
+    const Channel channel = options.security->NewChannel(server);
+    GRADWIRE_RETURN_IF_ERROR(CheckServer(options, server, channel));
     if (!options.of_worker) continue;
-    GRADWIRE_RETURN_IF_ERROR(CheckWorker(server, channel, worker_id, deadline));
+    GRADWIRE_RETURN_IF_ERROR(CheckWorker(options, server, channel, worker_id));
   }
   return absl::OkStatus();
 }

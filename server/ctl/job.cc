@@ -96,6 +96,8 @@ absl::Status PrintJob(const JobOptions& options) {
   config.set_downlink(options.downlink);
   config.set_reset(options.reset);
   config.set_clip(options.clip);
+  config.set_aggregator(options.aggregator);
+  config.set_max_norm_factor(options.max_norm_factor);
   GRADWIRE_RETURN_IF_ERROR(AddRules(options.tensors, &config));
   config.mutable_membership()->set_workers(options.workers);
   config.mutable_trainer()->set_batch(options.batch);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "common/aggregate/registry.h"
 #include "common/base/spec.h"
 #include "common/codec/registry.h"
 #include "common/optimizer/perturbation.h"
@@ -68,6 +69,15 @@ void PrintOptimizers() {
   }
 }
 
+void PrintAggregators() {
+  PrintHead(
+      {"aggregator", "what it does", "parameters", "hostile workers of n", "codecs", "source"});
+  for (const AggregatorEntry& entry : AggregatorRegistry()) {
+    PrintRow({Code(entry.name), entry.summary, ParametersText(entry.parameters()), entry.withstands,
+              entry.codecs, entry.source});
+  }
+}
+
 template <typename Entries>
 void PrintOthers(const char* kind, const Entries& registry) {
   PrintHead({kind, "what it does", "parameters", "source"});
@@ -83,13 +93,15 @@ absl::Status PrintList(absl::string_view what) {
     PrintCodecs();
   } else if (what == "optimizers") {
     PrintOptimizers();
+  } else if (what == "aggregators") {
+    PrintAggregators();
   } else if (what == "schedules") {
     PrintOthers("schedule", ScheduleRegistry());
   } else if (what == "perturbations") {
     PrintOthers("perturbation", PerturbationRegistry());
   } else {
-    return absl::InvalidArgumentError(
-        absl::StrCat("list \"", what, "\": choose codecs, optimizers, schedules or perturbations"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "list \"", what, "\": choose codecs, optimizers, aggregators, schedules or perturbations"));
   }
   return absl::OkStatus();
 }

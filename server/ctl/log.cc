@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // gradwire log show: a line for every record of a log.
+#include <algorithm>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -72,15 +73,23 @@ class Printer {
     return line;
   }
 
+  static bool Names(const google::protobuf::RepeatedPtrField<v1::Contributor>& contributors,
+                    const v1::Member& member) {
+    return std::any_of(
+        contributors.begin(), contributors.end(),
+        [&member](const v1::Contributor& one) { return one.rank() == member.rank(); });
+  }
+
   // "4/4", or with those who are missing: "3/4 (without worker-2)"; ASYNC: "1/4".
   std::string UsedText(const v1::Header& header) const {
     if (!has_before_) return absl::StrCat(header.used_size(), "/?");
     std::string text = absl::StrCat(header.used_size(), "/", before_.members_size());
     std::vector<std::string> missing;
     for (const v1::Member& member : before_.members()) {
-      bool used = false;
-      for (const v1::Contributor& one : header.used()) used = used || one.rank() == member.rank();
-      if (!used) missing.push_back(absl::CHexEscape(member.id()));
+      if (Names(header.used(), member)) continue;
+      const bool too_large = Names(header.too_large(), member);
+      missing.push_back(
+          absl::StrCat(absl::CHexEscape(member.id()), too_large ? ": too large" : ""));
     }
     if (missing.empty() || header.has_answer()) return text;
     return absl::StrCat(text, " (without ", absl::StrJoin(missing, ", "), ")");

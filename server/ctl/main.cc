@@ -2,6 +2,7 @@
 // gradwire: the command for those who start and watch jobs.
 #include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/flags/flag.h"
@@ -9,12 +10,20 @@
 #include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/rpc/client_flags.h"
+#include "server/ctl/certs_flags.h"
 #include "server/ctl/commands.h"
+
+namespace {
+constexpr char kModelFile[] = "model.safetensors";
+}  // namespace
 
 ABSL_FLAG(std::string, server, "127.0.0.1:7070",
           "HOST:PORT of the server; of all shards, in order: a:1,b:2 or host-{0..1}:7070.");
 ABSL_FLAG(absl::Duration, timeout, absl::Seconds(10), "Longest wait for the server's answer.");
-ABSL_FLAG(std::string, out, "model.safetensors", "export, snapshot join: the file to write.");
+ABSL_FLAG(std::string, out, kModelFile,
+          "export, snapshot join: the file to write; certs: the folder to write into.");
 ABSL_FLAG(std::string, state_dir, "", "log: the server's state directory.");
 ABSL_FLAG(uint64_t, from, 0, "log show: the first version.");
 ABSL_FLAG(uint64_t, to, UINT64_MAX, "log show: the last version.");
@@ -29,6 +38,10 @@ ABSL_FLAG(std::string, error_feedback, "", "job: auto, none, classic, ef21 or ef
 ABSL_FLAG(std::string, downlink, "", "job: auto, aggregate or compressed.");
 ABSL_FLAG(std::string, reset, "", "job: of residuals: none, reset:steps=N or flush:steps=N.");
 ABSL_FLAG(std::string, clip, "", "job: of the aggregate: none, norm:LIMIT or value:LIMIT.");
+ABSL_FLAG(std::string, aggregator, "",
+          "job: mean, trimmed_mean:trim=T, coordinate_median or norm_clip:factor=F.");
+ABSL_FLAG(double, max_norm_factor, 0,
+          "job: payloads above so many times the median norm are left out; 0: none.");
 ABSL_FLAG(std::string, tensors, "", "job: other codecs for some: '*.bias=identity;x=top_k:0.1'.");
 ABSL_FLAG(uint64_t, steps, 2000, "job: how many.");
 ABSL_FLAG(uint64_t, seed, 1, "job: of everything random.");
@@ -51,16 +64,21 @@ constexpr char kUsage[] =
     "  export            the newest snapshot's parameters     (--server, --out)\n"
     "  set               changes the running job: set steps=5000 membership.min_workers=2 "
     "  (--server)\n"
+    "  snapshot          the server writes a snapshot now     (--server)\n"
+    "  drain             ends the server, the job saved       (--server)\n"
+    "  stop              ends the job with the open step      (--server)\n"
     "  follow            version and loss of every update     (--server)\n"
     "  evaluate          accuracy, as the training goes on    (--server, --data, --every)\n"
     "  log show          a line for every record              (--state_dir, --from, --to)\n"
     "  log verify        checks and replays everything        (--state_dir)\n"
     "  snapshot inspect  metadata and tensors of FILE\n"
     "  snapshot join     one file of all shards' final.safetensors: join FILE0 FILE1 ...  (--out)\n"
-    "  list              what there is to choose: list codecs | optimizers | schedules | "
-    "perturbations\n"
+    "  list              what there is to choose: list codecs | optimizers | aggregators | "
+    "schedules | perturbations\n"
     "  job               prints a job file                    (--model, --codec, --optimizer, "
     "--steps, ...)\n"
+    "  certs             a test authority, and certificates for server, workers, follower, admin\n"
+    "                                                         (--out, --hosts, --worker_ids)\n"
     "log and snapshot only read, also beside a running server; they end with 2 when something is "
     "damaged.";
 
@@ -84,6 +102,8 @@ absl::Status PrintJobOfFlags() {
                    .downlink = absl::GetFlag(FLAGS_downlink),
                    .reset = absl::GetFlag(FLAGS_reset),
                    .clip = absl::GetFlag(FLAGS_clip),
+                   .aggregator = absl::GetFlag(FLAGS_aggregator),
+                   .max_norm_factor = absl::GetFlag(FLAGS_max_norm_factor),
                    .tensors = absl::GetFlag(FLAGS_tensors),
                    .steps = absl::GetFlag(FLAGS_steps),
                    .seed = absl::GetFlag(FLAGS_seed),
@@ -99,10 +119,25 @@ absl::Status RunHealth(const std::vector<std::string>& operands) {
     return absl::InvalidArgumentError(
         absl::StrCat("gradwire health, health worker or health worker ID is needed\n", kUsage));
   }
+  GRADWIRE_ASSIGN_OR_RETURN(auto security, ClientSecurityFromFlags(absl::GetFlag(FLAGS_server)));
   return CheckHealth({.server = absl::GetFlag(FLAGS_server),
                       .of_worker = !operands.empty(),
                       .worker_id = operands.size() == 2 ? operands[1] : "",
+                      .security = std::move(security),
                       .timeout = absl::GetFlag(FLAGS_timeout)});
+}
+
+absl::Status Operate(absl::Status (*what)(const OperateOptions&)) {
+  GRADWIRE_ASSIGN_OR_RETURN(auto security, ClientSecurityFromFlags(absl::GetFlag(FLAGS_server)));
+  return what({.server = absl::GetFlag(FLAGS_server),
+               .security = std::move(security),
+               .timeout = absl::GetFlag(FLAGS_timeout)});
+}
+
+// --out, where it is given.
+std::string CertsFolder() {
+  const std::string out = absl::GetFlag(FLAGS_out);
+  return out == kModelFile ? "" : out;
 }
 
 // Commands of two words.
@@ -129,7 +164,9 @@ absl::Status Run(const std::vector<std::string>& words) {
   const std::string& command = words[0];
   if (command == "list" && words.size() <= 2) return PrintList(words.size() == 2 ? words[1] : "");
   if (command == "set") {
+    GRADWIRE_ASSIGN_OR_RETURN(auto security, ClientSecurityFromFlags(absl::GetFlag(FLAGS_server)));
     return SetJob({.server = absl::GetFlag(FLAGS_server),
+                   .security = std::move(security),
                    .assignments = {words.begin() + 1, words.end()},
                    .timeout = absl::GetFlag(FLAGS_timeout)});
   }
@@ -138,14 +175,22 @@ absl::Status Run(const std::vector<std::string>& words) {
     return RunOnFiles(absl::StrCat(command, " ", words[1]), {words.begin() + 2, words.end()});
   }
   if (command == "status") {
-    return PrintStatus(
-        {.server = absl::GetFlag(FLAGS_server), .timeout = absl::GetFlag(FLAGS_timeout)});
+    GRADWIRE_ASSIGN_OR_RETURN(auto security, ClientSecurityFromFlags(absl::GetFlag(FLAGS_server)));
+    return PrintStatus({.server = absl::GetFlag(FLAGS_server),
+                        .security = std::move(security),
+                        .timeout = absl::GetFlag(FLAGS_timeout)});
   }
   if (command == "export") {
+    GRADWIRE_ASSIGN_OR_RETURN(auto security, ClientSecurityFromFlags(absl::GetFlag(FLAGS_server)));
     return ExportModel({.server = absl::GetFlag(FLAGS_server),
+                        .security = std::move(security),
                         .out = absl::GetFlag(FLAGS_out),
                         .timeout = absl::GetFlag(FLAGS_timeout)});
   }
+  if (command == "snapshot") return Operate(&TakeSnapshots);
+  if (command == "drain") return Operate(&DrainServers);
+  if (command == "stop") return Operate(&StopJob);
+  if (command == "certs") return MakeCertsOfFlags(CertsFolder(), absl::GetFlag(FLAGS_workers));
   if (command == "job") return PrintJobOfFlags();
   if (IsRole(command)) {
     return absl::InvalidArgumentError(absl::StrCat(

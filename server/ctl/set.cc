@@ -8,9 +8,8 @@
 #include "common/base/address_list.h"
 #include "common/base/status_macros.h"
 #include "common/replica/settings.h"
-#include "common/rpc/channel.h"
-#include "common/rpc/status.h"
 #include "gradwire/v1/admin.grpc.pb.h"
+#include "server/ctl/call.h"
 #include "server/ctl/commands.h"
 
 namespace gradwire {
@@ -23,16 +22,12 @@ absl::Status SetJob(const SetOptions& options) {
   GRADWIRE_ASSIGN_OR_RETURN(*request.mutable_settings(), ParseSettings(options.assignments));
   GRADWIRE_ASSIGN_OR_RETURN(const std::vector<std::string> servers, ParseAddresses(options.server));
   const std::string& server = servers.front();
-  const auto stub = v1::Admin::NewStub(NewClientChannel(server));
+  const auto stub = v1::Admin::NewStub(options.security->NewChannel(server));
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() +
-                       absl::ToChronoMilliseconds(options.timeout));
+  PrepareCall(options.security.get(), options.timeout, &context);
   v1::SetResponse response;
   const grpc::Status answer = stub->Set(&context, request, &response);
-  if (!answer.ok()) {
-    return absl::Status(FromGrpc(answer).code(),
-                        absl::StrCat("server ", server, ": ", answer.error_message()));
-  }
+  if (!answer.ok()) return CallError(options.security.get(), server, answer);
   const std::string what = SettingsText(request.settings());
   const auto version = static_cast<unsigned long long>(response.version());
   if (response.unchanged()) {

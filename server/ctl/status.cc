@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // gradwire status: the job and its workers as a table.
-#include "common/rpc/status.h"
-
 #include <grpcpp/grpcpp.h>
 
 #include <cstdio>
@@ -11,8 +9,8 @@
 #include "absl/strings/str_join.h"
 #include "common/base/address_list.h"
 #include "common/base/status_macros.h"
-#include "common/rpc/channel.h"
 #include "gradwire/v1/admin.grpc.pb.h"
+#include "server/ctl/call.h"
 #include "server/ctl/commands.h"
 
 namespace gradwire {
@@ -55,35 +53,47 @@ std::string JobTable(const v1::GetStatusResponse& status) {
   absl::StrAppendFormat(&out, "traffic    %.0f bytes up, %.0f down, per worker and step\n",
                         PerStep(traffic.up_wire_bytes(), traffic.worker_steps()),
                         PerStep(traffic.down_wire_bytes(), traffic.worker_steps()));
-  absl::StrAppendFormat(&out, "payloads   %d late, %d duplicate blocks, %d refused, %d abstained\n",
+  absl::StrAppendFormat(&out,
+                        "payloads   %d late, %d duplicate blocks, %d refused, %d abstained, "
+                        "%d too large\n",
                         status.payloads_late(), status.payloads_duplicate(),
-                        status.payloads_refused(), status.payloads_abstained());
+                        status.payloads_refused(), status.payloads_abstained(),
+                        status.payloads_too_large());
   return absl::StrCat(out, Histogram("staleness", status.staleness()),
                       Histogram("lead", status.lead()));
+}
+
+// "  3 refused, 12 too large"; mostly nothing.
+std::string RejectsText(const v1::WorkerStatus& worker) {
+  std::vector<std::string> rejects;
+  if (worker.payloads_refused() > 0) {
+    rejects.push_back(absl::StrCat(worker.payloads_refused(), " refused"));
+  }
+  if (worker.payloads_too_large() > 0) {
+    rejects.push_back(absl::StrCat(worker.payloads_too_large(), " too large"));
+  }
+  return rejects.empty() ? "" : absl::StrCat("  ", absl::StrJoin(rejects, ", "));
 }
 
 std::string WorkerTable(const v1::GetStatusResponse& status) {
   std::string out = absl::StrFormat("\n%-24s %5s %5s %-13s %9s %10s  %s\n", "worker", "rank",
                                     "inc.", "state", "step", "heard", "peer");
   for (const v1::WorkerStatus& worker : status.workers()) {
-    absl::StrAppendFormat(&out, "%-24s %5d %5d %-13s %9d %8.1f s  %s%s%s\n", worker.id(),
+    absl::StrAppendFormat(&out, "%-24s %5d %5d %-13s %9d %8.1f s  %s%s%s%s\n", worker.id(),
                           worker.rank(), worker.incarnation(), worker.state(), worker.step(),
-                          worker.last_heard_seconds(), worker.peer(),
+                          worker.last_heard_seconds(), worker.peer(), RejectsText(worker),
                           worker.note().empty() ? "" : "  ", worker.note());
   }
   return out;
 }
 
-absl::Status PrintStatusOf(const std::string& server, absl::Duration timeout) {
-  const auto stub = v1::Admin::NewStub(NewClientChannel(server));
+absl::Status PrintStatusOf(const std::string& server, const StatusOptions& options) {
+  const auto stub = v1::Admin::NewStub(options.security->NewChannel(server));
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+  PrepareCall(options.security.get(), options.timeout, &context);
   v1::GetStatusResponse status;
   const grpc::Status answer = stub->GetStatus(&context, v1::GetStatusRequest(), &status);
-  if (!answer.ok()) {
-    return absl::Status(FromGrpc(answer).code(),
-                        absl::StrCat("server ", server, ": ", answer.error_message()));
-  }
+  if (!answer.ok()) return CallError(options.security.get(), server, answer);
   std::fputs((JobTable(status) + WorkerTable(status)).c_str(), stdout);
   return absl::OkStatus();
 }
@@ -96,7 +106,7 @@ absl::Status PrintStatus(const StatusOptions& options) {
   absl::Status first;
   for (size_t k = 0; k < servers.size(); ++k) {
     if (k > 0) std::fputs("\n", stdout);
-    const absl::Status status = PrintStatusOf(servers[k], options.timeout);
+    const absl::Status status = PrintStatusOf(servers[k], options);
     if (first.ok()) first = status;
   }
   return first;

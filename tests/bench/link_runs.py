@@ -153,7 +153,12 @@ class Runs:
         with open(job_path, "w", encoding="utf-8") as file:
             file.write(job)
         state = self._new_path("state")
-        flags = [f"--job={job_path}", f"--listen=0.0.0.0:{PORT}", f"--state_dir={state}"]
+        flags = [
+            f"--job={job_path}",
+            f"--listen=0.0.0.0:{PORT}",
+            "--insecure",
+            f"--state_dir={state}",
+        ]
         server = self._start(SERVER, self._program("gradwire-server"), *flags)
         wait_until(lambda: "listening on " in server.out or not server.running(), "the server")
         address = f"{self.cluster.address(SERVER)}:{PORT}"

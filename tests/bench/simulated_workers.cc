@@ -156,7 +156,7 @@ SharedSteps::Counts SharedSteps::counts() const {
 SimulatedWorker::SimulatedWorker(const std::string& server, std::string id, SharedSteps* steps)
     : id_(std::move(id)),
       steps_(steps),
-      channel_(NewClientChannel(server)),
+      channel_(NewClientChannel(server, grpc::InsecureChannelCredentials())),
       stub_(v1::ParameterServer::NewStub(channel_)),
       raw_(channel_) {}
 
@@ -262,7 +262,7 @@ void SimulatedWorker::Enqueue(std::vector<grpc::ByteBuffer> messages) {
 void SimulatedWorker::WriteNext() {
   if (outgoing_.empty()) return;
   writing_ = true;
-  writing_now_ = std::move(outgoing_.front());
+  writing_now_ = outgoing_.front();  // shares its slices
   outgoing_.pop_front();
   StartWrite(&writing_now_);
 }

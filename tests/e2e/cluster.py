@@ -136,7 +136,9 @@ class Cluster:
     """One job's server, or one for each shard, and workers, in a folder of its own:
     with Cluster(job) as cluster: ..."""
 
-    def __init__(self, job, server_flags=(), job_name="job.textproto", shards=1):
+    def __init__(
+        self, job, server_flags=(), job_name="job.textproto", shards=1, client_flags=()
+    ):
         self.folder = tempfile.mkdtemp(prefix="gradwire-e2e-")
         self.job_path = self.path(job_name)
         self.workers = {}
@@ -145,6 +147,7 @@ class Cluster:
         self.shards = shards
         self.address = None
         self.server_flags = server_flags
+        self.client_flags = client_flags  # of `gradwire status`, by which joins are waited for
         with open(self.job_path, "w", encoding="utf-8") as file:
             file.write(job)
 
@@ -237,7 +240,9 @@ class Cluster:
         return self
 
     def has_joined(self, name):
-        status = run_program("gradwire", "status", f"--server={self.address}")
+        status = run_program(
+            "gradwire", "status", f"--server={self.address}", *self.client_flags
+        )
         return re.search(rf"\b{re.escape(name)}\b", status.stdout) is not None
 
     def finish(self):

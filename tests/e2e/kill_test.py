@@ -9,20 +9,33 @@ from cluster import Cluster, job_text, saddle, wait_until
 LEASE = 10
 
 
-def job(steps, **fields):
-    return job_text(
-        saddle(dimension=1000, start=0.5, gamma=0.1),
-        steps=steps,
-        workers=4,
-        lease_seconds=LEASE,
-        codec="random_k:0.1",
-        **fields
-    )
-
-
 class KillTest(unittest.TestCase):
+    shards = 1
+    dimension = 1000
+
+    def cluster(self, steps, **fields):
+        job = job_text(
+            saddle(dimension=self.dimension, start=0.5, gamma=0.1),
+            steps=steps,
+            workers=4,
+            lease_seconds=LEASE,
+            codec="random_k:0.1",
+            **fields,
+        )
+        return Cluster(job, shards=self.shards)
+
+    def check_end(self, cluster, steps):
+        """All processes end well, with one model; the summary."""
+        summary = cluster.finish()
+        self.assertEqual(summary["version"], steps)
+        hashes = {worker.final_hash() for worker in cluster.workers.values()}
+        self.assertEqual(len(hashes), 1, hashes)
+        if self.shards == 1:  # otherwise a server's hash is of its blocks
+            self.assertEqual(hashes, {summary["parameters"]})
+        return summary
+
     def test_the_others_go_on_within_the_lease_and_the_run_ends_well(self):
-        with Cluster(job(steps=150)) as cluster:
+        with self.cluster(steps=150) as cluster:
             cluster.start(4, "--step_delay=20ms")
             cluster.wait_for_step("worker-0", 20)
             cluster.kill("worker-2")
@@ -30,10 +43,7 @@ class KillTest(unittest.TestCase):
             # At most one round can have been open with its payload in it.
             cluster.wait_for_step("worker-0", killed_step + 5)
             self.assertLess(time.monotonic() - killed_at, LEASE)
-            summary = cluster.finish()
-            self.assertEqual(summary["version"], 150)
-            for worker in cluster.workers.values():
-                self.assertEqual(worker.final_hash(), summary["parameters"])
+            summary = self.check_end(cluster, 150)
             [left] = summary["left"]
             self.assertEqual((left["worker"], left["rank"]), ("worker-2", 2))
             self.assertLessEqual(abs(left["step"] - killed_step), 2)
@@ -46,18 +56,17 @@ class KillTest(unittest.TestCase):
             self.assertTrue(said, "the server's log does not say who left at which step")
 
     def test_the_evaluating_worker_may_be_the_one_that_dies(self):
-        with Cluster(job(steps=100, eval_every=10)) as cluster:
+        with self.cluster(steps=100, eval_every=10) as cluster:
             cluster.start(4, "--step_delay=20ms")
             cluster.wait_for_step("worker-0", 15)
             cluster.kill("worker-0")
-            summary = cluster.finish()
-            self.assertEqual(summary["version"], 100)
+            summary = self.check_end(cluster, 100)
             self.assertEqual([left["worker"] for left in summary["left"]], ["worker-0"])
             evaluated = [line for line in cluster.metrics("worker-1") if "metrics" in line]
             self.assertTrue(evaluated, "no other worker took over the evaluation")
 
     def test_a_killed_worker_that_is_started_again_takes_part_again(self):
-        with Cluster(job(steps=250)) as cluster:
+        with self.cluster(steps=250) as cluster:
             cluster.start(4, "--step_delay=20ms")
             cluster.wait_for_step("worker-0", 20)
             cluster.kill("worker-3")
@@ -67,10 +76,12 @@ class KillTest(unittest.TestCase):
             )
             cluster.start_worker("worker-3", "--step_delay=20ms")
             cluster.wait_for_step("worker-3", 30)
-            summary = cluster.finish()
-            self.assertEqual(summary["version"], 250)
-            for worker in cluster.workers.values():
-                self.assertEqual(worker.final_hash(), summary["parameters"])
+            self.check_end(cluster, 250)
+
+
+class KillWithTwoShardsTest(KillTest):
+    shards = 2
+    dimension = 300000  # two blocks
 
 
 if __name__ == "__main__":

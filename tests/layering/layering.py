@@ -20,6 +20,13 @@ MAY_INCLUDE = {
     "common/kernels": ["common/base", "common/kernels", "common/random"],
     "common/random": ["common/base", "common/kernels", "common/random"],
     "common/codec": ["common/base", "common/kernels", "common/random", "common/codec"],
+    "common/aggregate": [
+        "common/base",
+        "common/kernels",
+        "common/random",
+        "common/codec",
+        "common/aggregate",
+    ],
     "common/optimizer": [
         "common/base",
         "common/kernels",
@@ -32,6 +39,7 @@ MAY_INCLUDE = {
         "common/kernels",
         "common/random",
         "common/codec",
+        "common/aggregate",
         "common/optimizer",
         "common/replica",
     ],
@@ -40,7 +48,12 @@ MAY_INCLUDE = {
     "worker": ["common", "worker"],
     "tests": ["common", "server", "worker", "tests"],
 }
-GRPC_FREE_TARGETS = ["gradwire_common", "gradwire_server_core", "gradwire_worker_core"]
+GRPC_FREE_TARGETS = [
+    "gradwire_common",
+    "gradwire_security",
+    "gradwire_server_core",
+    "gradwire_worker_core",
+]
 GRPC_INCLUDE = re.compile(r"^(grpc|grpcpp|grpc\+\+)/|\.grpc\.pb\.h$")
 CPP = (".h", ".cc")
 COMMENTED_BY = {".h": "//", ".cc": "//", ".py": "#"}

@@ -23,7 +23,8 @@ std::shared_ptr<const Job> JobOf(const std::string& rest) {
 MemoryNeed NeedOf(const std::string& rest) {
   return ServerMemoryNeed(*JobOf(rest), {.in_flight = size_t{256} << 20,
                                          .stream_window = size_t{2} << 20,
-                                         .cached_log = size_t{64} << 20});
+                                         .cached_log = size_t{64} << 20,
+                                         .threads = 2});
 }
 
 TEST(ServerMemoryTest, CountsWhatIsKeptBesideTheReplica) {
@@ -54,6 +55,19 @@ TEST(ServerMemoryTest, PayloadsWaitWithinTheLimitWhereThereIsOne) {
   const uint64_t few = NeedOf("codec: 'random_k:0.0001'")["payloads in flight"];
   EXPECT_NEAR(static_cast<double>(few), 2 * 1e-4 * kVector, 0.01 * few);
   EXPECT_EQ(NeedOf("consistency: QUORUM")["payloads in flight"], 2 * kVector);
+}
+
+// 262,144 coordinates a block, two workers, two threads.
+TEST(ServerMemoryTest, AnAggregatorHasAllPayloadsAndThoseOfABlockDecoded) {
+  const char* const median = "aggregator: 'coordinate_median' ";
+  EXPECT_EQ(NeedOf(median)["payloads in flight"], 2 * kVector);
+  EXPECT_EQ(NeedOf(median)["payloads decoded one by one"], uint64_t{4} << 20);
+  const std::string sparse = absl::StrCat(median, "codec: 'random_k:0.125'");
+  EXPECT_EQ(NeedOf(sparse)["payloads decoded one by one"], uint64_t{1} << 20);
+  const char* const clip = "aggregator: 'norm_clip' codec: 'top_k:0.01'";
+  EXPECT_EQ(NeedOf(clip)["payloads decoded one by one"], uint64_t{8} << 20);
+  EXPECT_EQ(NeedOf("max_norm_factor: 3")["payloads in flight"], 2 * kVector);
+  EXPECT_EQ(NeedOf("max_norm_factor: 3")["payloads decoded one by one"], 0u);
 }
 
 TEST(ServerMemoryTest, OfRandomKItIsTheParametersAndLittleMore) {

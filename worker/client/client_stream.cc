@@ -18,16 +18,25 @@ namespace {
 
 constexpr char kTrainMethod[] = "/gradwire.v1.ParameterServer/Train";
 
+grpc::ClientContext* Authorized(const std::function<void(grpc::ClientContext*)>& authorize,
+                                grpc::ClientContext* context) {
+  if (authorize) authorize(context);
+  return context;
+}
+
 }  // namespace
 
 // What the generated stub does, but for the type that is written.
-ClientStream::ClientStream(grpc::ChannelInterface* channel, size_t read_ahead)
+ClientStream::ClientStream(std::shared_ptr<grpc::ChannelInterface> channel,
+                           const std::function<void(grpc::ClientContext*)>& authorize,
+                           size_t read_ahead)
     : read_ahead_(read_ahead),
+      channel_(std::move(channel)),
       stream_(
           grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, v1::TrainResponse>::Create(
-              channel,
+              channel_.get(),
               grpc::internal::RpcMethod(kTrainMethod, grpc::internal::RpcMethod::BIDI_STREAMING),
-              &context_)),
+              Authorized(authorize, &context_))),
       reader_([this] { ReadAhead(); }) {}
 
 ClientStream::~ClientStream() { Close().IgnoreError(); }

@@ -9,6 +9,7 @@
 #include <grpcpp/support/sync_stream.h>
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -28,8 +29,10 @@ class ClientStream {
   static constexpr size_t kReadAhead = 2;  // messages; one is applied while the next arrives
 
   // Opens the stream, and reads so many messages ahead.  What goes wrong shows in Next and Close.
-  // `channel` must outlive it.
-  explicit ClientStream(grpc::ChannelInterface* channel, size_t read_ahead = kReadAhead);
+  // `authorize` is called for its context first: it adds what the server wants to see.
+  ClientStream(std::shared_ptr<grpc::ChannelInterface> channel,
+               const std::function<void(grpc::ClientContext*)>& authorize,
+               size_t read_ahead = kReadAhead);
   ~ClientStream();
   ClientStream(const ClientStream&) = delete;
   ClientStream& operator=(const ClientStream&) = delete;
@@ -60,6 +63,7 @@ class ClientStream {
   bool HasRoomOrClosing() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const size_t read_ahead_;
+  const std::shared_ptr<grpc::ChannelInterface> channel_;
   grpc::ClientContext context_;
   std::unique_ptr<grpc::ClientReaderWriter<grpc::ByteBuffer, v1::TrainResponse>> stream_;
   bool closed_ = false;

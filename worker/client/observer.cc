@@ -11,7 +11,6 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/replica/point.h"
-#include "common/rpc/channel.h"
 #include "common/rpc/limits.h"
 #include "common/rpc/status.h"
 #include "gradwire/v1/admin.grpc.pb.h"
@@ -46,7 +45,7 @@ bool IsWorthARetry(const absl::Status& error) {
 
 Observer::Observer(ObserverOptions options)
     : options_(std::move(options)),
-      stub_(std::make_unique<ServerStub>(options_.server)),
+      stub_(std::make_unique<ServerStub>(options_.server, options_.security)),
       patience_(options_.server, options_.give_up_after, options_.stop, stub_.get()) {}
 
 Observer::~Observer() { CloseStream().IgnoreError(); }
@@ -109,8 +108,9 @@ absl::Status Observer::Retry(const absl::Status& error) {
 // Later again, to hear whether the server lives.  That it still has the same job is what Hello
 // asks.
 absl::Status Observer::AskForJob() {
-  const auto stub = v1::Admin::NewStub(NewClientChannel(options_.server));
+  const auto stub = v1::Admin::NewStub(stub_->channel());
   grpc::ClientContext context;
+  stub_->Authorize(&context);
   context.set_deadline(absl::ToChronoTime(absl::Now() + kCallDeadline));
   v1::GetStatusResponse status;
   GRADWIRE_RETURN_IF_ERROR(FromGrpc(stub->GetStatus(&context, v1::GetStatusRequest(), &status)));
@@ -153,7 +153,8 @@ absl::Status Observer::TakeSnapshot() {
 
 void Observer::OpenStream() {
   follower_->DropOpenRecord();
-  stream_ = std::make_shared<ClientStream>(stub_->channel());
+  stream_ = std::make_shared<ClientStream>(
+      stub_->channel(), [this](grpc::ClientContext* context) { stub_->Authorize(context); });
   const auto request = std::make_shared<v1::TrainRequest>();
   v1::Hello* const hello = request->mutable_hello();
   hello->set_worker_id(options_.name);

@@ -22,6 +22,7 @@
 
 namespace gradwire {
 
+class ClientSecurity;
 class ClientStream;
 class ServerStub;
 
@@ -31,6 +32,7 @@ struct ObserverOptions {
   absl::Duration give_up_after = absl::Minutes(5);  // without a word from the server
   uint64_t schema_hash = 0;        // of the job that is expected; 0: whatever the server has
   const StopFlag* stop = nullptr;  // ends every wait; must outlive the observer
+  std::shared_ptr<ClientSecurity> security = nullptr;  // TLS and token; null: neither
 };
 
 // One thread at a time.  It runs a reader thread of its own.

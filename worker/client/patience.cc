@@ -21,6 +21,8 @@ Patience::Patience(std::string server, absl::Duration give_up_after, const StopF
 void Patience::Heard() {
   Pardon();
   failed_tries_ = 0;
+  ever_heard_ = true;
+  refusal_ = absl::OkStatus();
   backoff_.Reset();
 }
 
@@ -28,8 +30,14 @@ void Patience::Pardon() { heard_at_ = SteadyClock().Now(); }
 
 absl::Duration Patience::silence() const { return SteadyClock().Now() - heard_at_; }
 
-absl::Status Patience::WaitAfter(const absl::Status& error) {
+absl::Status Patience::WaitAfter(absl::Status error) {
+  const bool was_power_of_two = (failed_tries_ & (failed_tries_ + 1)) == 0;
   ++failed_tries_;
+  // gRPC hides why a handshake failed, and finding out takes time.
+  if (was_power_of_two) refusal_ = stub_->Explain(error);
+  if (absl::IsUnauthenticated(refusal_)) error = refusal_;
+  // Certificates that never fitted are not waited for; others may be on the way.
+  if (absl::IsUnauthenticated(error) && !ever_heard_) return Final(error);
   const absl::Duration silent = silence();
   if (silent >= give_up_after_) {
     return absl::UnavailableError(

@@ -30,7 +30,8 @@ class Patience {
   absl::Duration silence() const;
 
   // Ok: has waited, try again.  Unavailable: the server was not heard for give_up_after.
-  absl::Status WaitAfter(const absl::Status& error);
+  // Unauthenticated: nor ever before, for the certificates do not fit.
+  absl::Status WaitAfter(absl::Status error);
   // For a call with an end of its own.
   absl::Duration NextDelay() { return backoff_.Next(); }
 
@@ -45,6 +46,8 @@ class Patience {
   Backoff backoff_;
   absl::Duration heard_at_;
   uint32_t failed_tries_ = 0;  // since then
+  bool ever_heard_ = false;
+  absl::Status refusal_;  // what Explain has last said
 };
 
 }  // namespace gradwire

@@ -3,32 +3,18 @@
 // does.
 #include "worker/client/request_buffer.h"
 
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/wire_format_lite.h>
 #include <grpcpp/support/slice.h>
 
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "common/base/wire_writer.h"
+
 namespace gradwire {
 namespace {
 
-using google::protobuf::internal::WireFormatLite;
-using google::protobuf::io::CodedOutputStream;
-
 constexpr size_t kWorthASlice = 4096;  // bytes; less is copied
-
-void AppendVarint(uint64_t value, std::string* out) {
-  uint8_t bytes[10];
-  const uint8_t* end = CodedOutputStream::WriteVarint64ToArray(value, bytes);
-  out->append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(end - bytes));
-}
-
-void AppendLength(int field, size_t length, std::string* out) {
-  AppendVarint(WireFormatLite::MakeTag(field, WireFormatLite::WIRETYPE_LENGTH_DELIMITED), out);
-  AppendVarint(length, out);
-}
 
 class Writer {
  public:
@@ -36,7 +22,7 @@ class Writer {
 
   grpc::ByteBuffer Write() {
     const v1::Gradient& gradient = request_->gradient();
-    AppendLength(v1::TrainRequest::kGradientFieldNumber, gradient.ByteSizeLong(), &bytes_);
+    AppendBytesHead(v1::TrainRequest::kGradientFieldNumber, gradient.ByteSizeLong(), &bytes_);
     v1::Gradient first;
     first.set_step(gradient.step());
     first.set_base_chain_hash(gradient.base_chain_hash());
@@ -53,7 +39,7 @@ class Writer {
 
  private:
   void AddBlock(const v1::BlockPayload& block) {
-    AppendLength(v1::Gradient::kBlocksFieldNumber, block.ByteSizeLong(), &bytes_);
+    AppendBytesHead(v1::Gradient::kBlocksFieldNumber, block.ByteSizeLong(), &bytes_);
     if (block.payload().size() < kWorthASlice) {
       block.AppendToString(&bytes_);
       return;
@@ -61,7 +47,7 @@ class Writer {
     v1::BlockPayload first;
     first.set_block(block.block());
     first.AppendToString(&bytes_);
-    AppendLength(v1::BlockPayload::kPayloadFieldNumber, block.payload().size(), &bytes_);
+    AppendBytesHead(v1::BlockPayload::kPayloadFieldNumber, block.payload().size(), &bytes_);
     EndSlice();
     auto* const owner = new std::shared_ptr<const v1::TrainRequest>(request_);
     slices_.emplace_back(

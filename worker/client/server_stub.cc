@@ -9,7 +9,6 @@
 #include "absl/time/clock.h"
 #include "common/base/clock.h"
 #include "common/replica/snapshot.h"
-#include "common/rpc/channel.h"
 #include "common/rpc/status.h"
 #include "worker/client/cancel_on_stop.h"
 
@@ -48,14 +47,41 @@ bool ReadChunks(uint64_t max_bytes, grpc::ClientReader<v1::GetModelResponse>* re
 
 }  // namespace
 
-ServerStub::ServerStub(const std::string& address)
-    : channel_(NewClientChannel(address)), stub_(v1::ParameterServer::NewStub(channel_)) {}
+ServerStub::ServerStub(std::string address, std::shared_ptr<ClientSecurity> security)
+    : address_(std::move(address)),
+      security_(security != nullptr ? std::move(security) : std::make_shared<ClientSecurity>()),
+      channel_(security_->NewChannel(address_)),
+      generation_(security_->generation()) {}
+
+std::shared_ptr<grpc::Channel> ServerStub::channel() const {
+  MutexLock lock(&mu_);
+  return channel_;
+}
+
+std::unique_ptr<v1::ParameterServer::Stub> ServerStub::NewStub() const {
+  return v1::ParameterServer::NewStub(channel());
+}
+
+void ServerStub::Authorize(grpc::ClientContext* context) { security_->Authorize(context); }
+
+absl::Status ServerStub::Explain(absl::Status error) {
+  return security_->Explain(address_, std::move(error));
+}
+
+void ServerStub::ConnectAnewIfChanged() {
+  const uint64_t generation = security_->generation();
+  MutexLock lock(&mu_);
+  if (generation == generation_) return;
+  generation_ = generation;
+  channel_ = security_->NewChannel(address_);  // calls under way keep theirs
+}
 
 absl::StatusOr<v1::JoinResponse> ServerStub::Join(const v1::JoinRequest& request) {
   grpc::ClientContext context;
   SetDeadline(kCallDeadline, &context);
+  Authorize(&context);
   v1::JoinResponse response;
-  const grpc::Status status = stub_->Join(&context, request, &response);
+  const grpc::Status status = NewStub()->Join(&context, request, &response);
   if (!status.ok()) return FromGrpc(status);
   return response;
 }
@@ -63,16 +89,18 @@ absl::StatusOr<v1::JoinResponse> ServerStub::Join(const v1::JoinRequest& request
 absl::StatusOr<v1::LeaveResponse> ServerStub::Leave(const v1::LeaveRequest& request) {
   grpc::ClientContext context;
   SetDeadline(kCallDeadline, &context);
+  Authorize(&context);
   v1::LeaveResponse response;
-  const grpc::Status status = stub_->Leave(&context, request, &response);
+  const grpc::Status status = NewStub()->Leave(&context, request, &response);
   if (!status.ok()) return FromGrpc(status);
   return response;
 }
 
 absl::StatusOr<v1::HeartbeatResponse> ServerStub::Heartbeat(const v1::HeartbeatRequest& request,
                                                             grpc::ClientContext* context) {
+  Authorize(context);
   v1::HeartbeatResponse response;
-  const grpc::Status status = stub_->Heartbeat(context, request, &response);
+  const grpc::Status status = NewStub()->Heartbeat(context, request, &response);
   if (!status.ok()) return FromGrpc(status);
   return response;
 }
@@ -85,11 +113,13 @@ absl::StatusOr<Replica::Contents> ServerStub::GetModel(const Job& job, uint64_t 
   const size_t values = (1 + job.state_vectors().size()) * job.layout.dimension();
   const auto bytes = static_cast<double>(values * sizeof(float));
   SetDeadline(patience + absl::Seconds(bytes / kSlowestLink), &context);
+  Authorize(&context);
   v1::GetModelRequest request;
   request.set_at_version(at_version);
   request.set_with_state(true);
   const CancelOnStop cancel(stop, &context);
-  const auto reader = stub_->GetModel(&context, request);
+  const auto stub = NewStub();
+  const auto reader = stub->GetModel(&context, request);
   Model model;
   const bool as_announced = ReadChunks(max_bytes, reader.get(), &model);
   if (!as_announced) context.TryCancel();
@@ -106,7 +136,9 @@ absl::StatusOr<Replica::Contents> ServerStub::GetModel(const Job& job, uint64_t 
 // Not a sleep while the connection is down: gRPC connects only while a thread waits in it, and
 // leaves the rest to a poller that looks every 5 s.
 void ServerStub::WaitToRetry(absl::Duration delay, const StopFlag& stop) {
-  if (channel_->GetState(true) == GRPC_CHANNEL_READY) {
+  ConnectAnewIfChanged();
+  const std::shared_ptr<grpc::Channel> channel = this->channel();
+  if (channel->GetState(true) == GRPC_CHANNEL_READY) {
     stop.Sleep(delay);
     return;
   }
@@ -114,7 +146,7 @@ void ServerStub::WaitToRetry(absl::Duration delay, const StopFlag& stop) {
   const absl::Duration end = clock.Now() + delay;
   while (stop.requested() == 0 && clock.Now() < end) {
     const absl::Duration slice = std::min(end - clock.Now(), StopFlag::kSlice);
-    if (channel_->WaitForConnected(absl::ToChronoTime(absl::Now() + slice))) return;
+    if (channel->WaitForConnected(absl::ToChronoTime(absl::Now() + slice))) return;
   }
 }
 

@@ -8,11 +8,14 @@
 #include <memory>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/base/mutex.h"
 #include "common/replica/job.h"
 #include "common/replica/replica.h"
+#include "common/rpc/client_security.h"
 #include "gradwire/v1/service.grpc.pb.h"
 #include "worker/client/stop_flag.h"
 
@@ -24,8 +27,8 @@ inline constexpr absl::Duration kCallDeadline = absl::Seconds(10);
 // see proto/README.md "Errors".  Thread-safe.
 class ServerStub {
  public:
-  // "host:port".  Connects on first use.
-  explicit ServerStub(const std::string& address);
+  // "host:port".  Connects on first use.  `security` null: without TLS and token.
+  ServerStub(std::string address, std::shared_ptr<ClientSecurity> security);
 
   absl::StatusOr<v1::JoinResponse> Join(const v1::JoinRequest& request);
   absl::StatusOr<v1::LeaveResponse> Leave(const v1::LeaveRequest& request);
@@ -41,14 +44,25 @@ class ServerStub {
                                              absl::Duration patience, const StopFlag* stop);
 
   // Waits for `delay`, or until a connection that was down is up again, or until the stop is
-  // requested.
-  void WaitToRetry(absl::Duration delay, const StopFlag& stop);
+  // requested.  Connects anew when certificates have changed.
+  void WaitToRetry(absl::Duration delay, const StopFlag& stop) ABSL_LOCKS_EXCLUDED(mu_);
 
-  grpc::Channel* channel() { return channel_.get(); }
+  // For calls of the caller's own; Authorize adds the token.
+  std::shared_ptr<grpc::Channel> channel() const ABSL_LOCKS_EXCLUDED(mu_);
+  void Authorize(grpc::ClientContext* context);
+
+  // As ClientSecurity::Explain.
+  absl::Status Explain(absl::Status error);
 
  private:
-  const std::shared_ptr<grpc::Channel> channel_;
-  const std::unique_ptr<v1::ParameterServer::Stub> stub_;
+  std::unique_ptr<v1::ParameterServer::Stub> NewStub() const;
+  void ConnectAnewIfChanged() ABSL_LOCKS_EXCLUDED(mu_);
+
+  const std::string address_;
+  const std::shared_ptr<ClientSecurity> security_;  // never null
+  mutable Mutex mu_;
+  std::shared_ptr<grpc::Channel> channel_ ABSL_GUARDED_BY(mu_);
+  uint64_t generation_ ABSL_GUARDED_BY(mu_) = 0;  // of security_, with which channel_ was made
 };
 
 }  // namespace gradwire

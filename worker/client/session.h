@@ -33,6 +33,7 @@ namespace gradwire {
 
 class Heartbeat;
 class ServerStub;
+class ClientSecurity;
 class ClientStream;
 
 struct SessionOptions {
@@ -50,6 +51,7 @@ struct SessionOptions {
   std::function<absl::Span<float>(const Job& job)> home = nullptr;
   // Asked for the server's job before anything of its size is made; an error ends Connect.
   std::function<absl::Status(const Job&)> admit = {};
+  std::shared_ptr<ClientSecurity> security = nullptr;  // TLS and token; null: neither
 };
 
 // What the worker is to do next.

@@ -35,7 +35,7 @@ absl::Duration LeaseOf(const v1::JoinResponse& response) {
 
 Session::Session(SessionOptions options)
     : options_(std::move(options)),
-      stub_(std::make_unique<ServerStub>(options_.server)),
+      stub_(std::make_unique<ServerStub>(options_.server, options_.security)),
       patience_(options_.server, options_.give_up_after, options_.stop, stub_.get()),
       session_id_(RandomNumber()) {}
 
@@ -126,7 +126,9 @@ absl::Status Session::OpenStream() {
   caught_up_sent_ = false;
   // With lag, a whole record may arrive while a gradient is computed.
   const size_t read_ahead = HasLag() ? job_->layout.blocks() + 1 : ClientStream::kReadAhead;
-  stream_ = std::make_shared<ClientStream>(stub_->channel(), read_ahead);
+  stream_ = std::make_shared<ClientStream>(
+      stub_->channel(), [this](grpc::ClientContext* context) { stub_->Authorize(context); },
+      read_ahead);
   heartbeat_->Watch(stream_);
   ++streams_opened_;
   const auto request = std::make_shared<v1::TrainRequest>();

@@ -147,7 +147,9 @@ absl::Status Uplink::Resolve(uint64_t version, const v1::Header& header) {
   const bool reset = reset_id_.has_value() && *reset_id_ != header.reset_id();
   reset_id_ = header.reset_id();
   if (held_step_ != 0 && IsAnswered(version, header)) {
-    if (!reset && !abstained_ && !WasUsed(header)) GRADWIRE_RETURN_IF_ERROR(TakeBack());
+    // One that was left out as too large is lost: with it in the residual the next would be larger.
+    const bool gone = Names(header.used()) || Names(header.too_large());
+    if (!reset && !abstained_ && !gone) GRADWIRE_RETURN_IF_ERROR(TakeBack());
     Drop();
   }
   if (reset) memory_.Reset();
@@ -170,9 +172,9 @@ absl::Status Uplink::Withdraw() {
   return absl::OkStatus();
 }
 
-bool Uplink::WasUsed(const v1::Header& header) const {
-  return std::any_of(header.used().begin(), header.used().end(), [&](const v1::Contributor& used) {
-    const MemberKey key = {used.rank(), used.incarnation()};
+bool Uplink::Names(const Contributors& contributors) const {
+  return std::any_of(contributors.begin(), contributors.end(), [&](const v1::Contributor& one) {
+    const MemberKey key = {one.rank(), one.incarnation()};
     if (same_bits_from_.has_value() && key.rank == held_rank_ &&
         key.incarnation >= *same_bits_from_) {
       return true;

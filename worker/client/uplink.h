@@ -116,7 +116,8 @@ class Uplink {
   std::string Prepare(const OpenStep& open, absl::Span<float> gradient);
   void EncodeBlocks(const OpenStep& open, absl::Span<float> gradient);
   bool IsAnswered(uint64_t version, const v1::Header& header) const;
-  bool WasUsed(const v1::Header& header) const;
+  using Contributors = google::protobuf::RepeatedPtrField<v1::Contributor>;
+  bool Names(const Contributors& contributors) const;  // the held payload's sender
   absl::Status TakeBack();
   BlockKey KeyOf(uint64_t step, uint32_t block) const;  // of the held payload
   void Drop();

@@ -76,6 +76,15 @@ TEST(HashTest, OfNumbersIsOfTheirLittleEndianBytes) {
             Hash64(absl::string_view("\xef\xcd\xab\x89\x67\x45\x23\x01", 8)));
 }
 
+TEST(HashTest, PiecesHaveTheHashOfTheWhole) {
+  const std::string whole = TestBuffer(2243);
+  for (const size_t cut : {0, 1, 240, 1024, 2243}) {
+    const absl::string_view bytes(whole);
+    const absl::string_view pieces[] = {bytes.substr(0, cut), "", bytes.substr(cut)};
+    EXPECT_EQ(Hash64(absl::MakeConstSpan(pieces)), Hash64(bytes)) << cut;
+  }
+}
+
 TEST(HashTest, TextHasAllSixteenDigits) {
   EXPECT_EQ(HashText(uint64_t{0x0123456789ABCDEF}), "xxh3:0123456789abcdef");
   EXPECT_EQ(HashText(uint64_t{0xF}), "xxh3:000000000000000f");
