@@ -78,8 +78,10 @@ def command_of(container, variables):
 
 
 def probes(container):
+    """The paths of its HTTP probes, by name, each with the number of its port."""
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     return {
-        name: container[name]["exec"]["command"]
+        name: (container[name]["httpGet"]["path"], ports[container[name]["httpGet"]["port"]])
         for name in ("startupProbe", "readinessProbe", "livenessProbe")
         if name in container
     }

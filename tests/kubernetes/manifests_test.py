@@ -7,10 +7,12 @@ names to loopback addresses with ports of their own.
 
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
 import unittest
+import urllib.request
 
 from manifests import (
     FOLDERS,
@@ -29,7 +31,11 @@ from cluster import FASHION_MNIST, Process, run_program, wait_until  # noqa: E40
 
 POD_INDEX = "metadata.labels['apps.kubernetes.io/pod-index']"
 JOB_INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
-LISTEN = "--listen=0.0.0.0:7070"
+# What a server of the cluster listens on, and what one of this machine does.
+LISTEN = {
+    "--listen=0.0.0.0:7070": "--listen=127.0.0.1:0",
+    "--http_listen=0.0.0.0:9090": "--http_listen=127.0.0.1:0",
+}
 
 
 def setUpModule():
@@ -47,6 +53,7 @@ class Deployment:
         self.processes = []
         self.stateful_set = find(objects, "StatefulSet", "gradwire-server")
         self.ports = []
+        self.http_ports = []
 
     def __enter__(self):
         return self
@@ -68,16 +75,31 @@ class Deployment:
             with open(os.path.join(self.folder, "job", name), "w", encoding="utf-8") as file:
                 file.write(re.sub(r"(?m)^steps: \d+", f"steps: {steps}", text))
 
+    def write_certificates(self):
+        """The secret that the server mounts, and the workers' own, in the folder certs."""
+        certs = os.path.join(self.folder, "certs")
+        done = run_program("gradwire", "certs", f"--out={certs}", "--workers=4")
+        if done.returncode != 0:
+            raise AssertionError(done.stderr)
+        tls = os.path.join(self.folder, "tls")
+        os.mkdir(tls)
+        for name, secret in (
+            ("ca.crt", "ca.crt"), ("server.crt", "tls.crt"), ("server.key", "tls.key"),
+        ):
+            shutil.copy(os.path.join(certs, name), os.path.join(tls, secret))
+
     def mapped(self, label, command):
         """A worker's or server's command, with the container's paths and names on this machine."""
         own = os.path.join(self.folder, label)
         os.makedirs(own, exist_ok=True)
         words = []
         for word in command[1:]:
-            word = word.replace("=/state", f"={own}").replace("=/job/", f"={self.folder}/job/")
+            word = word.replace("=/state", f"={own}")
+            for folder in ("job", "tls"):
+                word = word.replace(f"=/{folder}/", f"={self.folder}/{folder}/")
             if word.startswith("--server="):
                 word = "--server=" + ",".join(f"127.0.0.1:{port}" for port in self.ports)
-            words.append("--listen=127.0.0.1:0" if word == LISTEN else word)
+            words.append(LISTEN.get(word, word))
         return words
 
     def start(self, label, command):
@@ -96,6 +118,7 @@ class Deployment:
         if listening is None:
             raise AssertionError(server.tail())
         self.ports.append(int(listening[1]))
+        self.http_ports.append(int(re.search(r"^http on 127\.0\.0\.1:(\d+)$", server.out, re.M)[1]))
         return server
 
     def start_worker(self, index):
@@ -130,12 +153,11 @@ class CommandTest(unittest.TestCase):
     def check_probes(self, cluster):
         found = probes(container_of(cluster.stateful_set))
         self.assertEqual(set(found), {"startupProbe", "readinessProbe", "livenessProbe"})
-        for name, command in found.items():
-            for port in cluster.ports:
-                words = [word.replace("127.0.0.1:7070", f"127.0.0.1:{port}") for word in command]
-                self.assertNotEqual(words, command, name)
-                done = run_program(words[0], *words[1:])
-                self.assertEqual(done.returncode, 0, done.stderr)
+        for path, container_port in found.values():
+            self.assertEqual(container_port, 9090)  # --http_listen
+            for port in cluster.http_ports:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+                    self.assertEqual(answer.status, 200)
 
     @unittest.skipUnless(os.path.isdir(FASHION_MNIST), "needs Debian's dataset-fashion-mnist")
     def test_the_base_trains(self):
@@ -144,6 +166,36 @@ class CommandTest(unittest.TestCase):
     @unittest.skipUnless(os.path.isdir(FASHION_MNIST), "needs Debian's dataset-fashion-mnist")
     def test_production_trains_with_all_its_servers(self):
         self.check("overlays/production", steps=10)
+
+    @unittest.skipUnless(os.path.isdir(FASHION_MNIST), "needs Debian's dataset-fashion-mnist")
+    def test_workers_from_outside_train_with_their_certificates_and_nobody_else_comes_in(self):
+        objects = render("overlays/external-workers")
+        with tempfile.TemporaryDirectory() as temporary, Deployment(objects, temporary) as cluster:
+            cluster.write_job(steps=10)
+            cluster.write_certificates()
+            server = cluster.start_server(0)
+            self.check_probes(cluster)
+            address = f"--server=127.0.0.1:{cluster.ports[0]}"
+            authority = f"--tls_ca={temporary}/tls/ca.crt"
+            for strange in ([], [authority]):
+                done = run_program("gradwire", "health", address, "--timeout=3s", *strange)
+                self.assertEqual(done.returncode, 1, done.stderr)
+            workers = [
+                cluster.start(
+                    f"worker-{i}",
+                    [
+                        "gradwire-worker", address, authority, f"--data={FASHION_MNIST}",
+                        f"--tls_cert={temporary}/certs/worker-{i}.crt",
+                        f"--tls_key={temporary}/certs/worker-{i}.key",
+                        f"--worker_id=worker-{i}",
+                    ],
+                )
+                for i in range(4)
+            ]
+            for worker in workers:
+                self.assertEqual(worker.wait(), 0, worker.tail())
+            server.signal(signal.SIGTERM)
+            self.assertEqual(server.wait(self.grace(cluster)), 0, server.tail())
 
     def test_a_flag_that_does_not_exist_is_caught(self):
         objects = render("base")
