@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import time
+import urllib.request
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 PATIENCE = float(os.environ.get("GRADWIRE_CONTAINERS_PATIENCE", "300"))
@@ -51,7 +52,7 @@ class Compose:
         # Empty: ports that nobody has.
         self.environment = {
             **os.environ, "GRADWIRE_WORKERS": str(workers), "GRADWIRE_PORT": "",
-            "PROMETHEUS_PORT": "",
+            "GRADWIRE_HTTP_PORT": "", "PROMETHEUS_PORT": "",
         }
         if job is not None:
             self.environment["GRADWIRE_JOB"] = job
@@ -88,6 +89,12 @@ class Compose:
         return podman(
             *command, "--filter", f"label=io.podman.compose.project={self.project}"
         ).split()
+
+    def http(self, service, path):
+        """What port 9090 of a service answers, by the port that this machine has for it."""
+        address = podman("port", self.name(service), "9090/tcp").splitlines()[0]
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+            return answer.read().decode()
 
     def worker_names(self):
         return [self.name("worker", number) for number in range(1, self.workers + 1)]

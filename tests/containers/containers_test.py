@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The images, and whole jobs in containers: docker/Dockerfile, docker/compose.yaml."""
 
+import json
 import os
 import signal
 import tempfile
@@ -68,14 +69,30 @@ class ComposeTest(unittest.TestCase):
     def test_a_job_trains_is_healthy_ends_by_itself_and_leaves_nothing(self):
         with Compose("gradwire-test") as compose:
             wait_until(lambda: compose.version() >= 100, "version 100")
-            for name in (compose.name("server"), compose.name("worker", 3)):
+            server = compose.name("server")
+            for name in (server, compose.name("worker", 3)):
                 podman("healthcheck", "run", name)
-            self.assertTrue(compose.running(compose.name("prometheus")))
+            declared = self.declared_metrics(compose)
+            wait_until(
+                lambda: declared <= self.scraped_metrics(compose) or not compose.running(server),
+                "Prometheus to scrape",
+            )
+            self.assertEqual(declared - self.scraped_metrics(compose), set())
+            self.assertIn("GradwireServerDown", compose.http("prometheus", "/api/v1/rules"))
             summary = compose.finish()
         self.assertEqual(summary["version"], 2000)
         self.assertGreaterEqual(summary["test_accuracy"], ACCURACY)
         self.assertEqual(compose.containers(), [])
         self.assertEqual(compose.volumes(), [])
+
+    def declared_metrics(self, compose):
+        lines = compose.http("server", "/metrics").splitlines()
+        return {line.split()[2] for line in lines if line.startswith("# TYPE ")}
+
+    def scraped_metrics(self, compose):
+        """Those that Prometheus has a sample of; of a histogram by its count."""
+        names = json.loads(compose.http("prometheus", "/api/v1/label/__name__/values"))["data"]
+        return {name.removesuffix("_count") for name in names} | set(names)
 
     def test_a_server_that_is_killed_and_started_again_loses_nothing(self):
         with tempfile.NamedTemporaryFile("w", suffix=".textproto") as job:
