@@ -17,6 +17,8 @@ JOB = job_text(
     snapshot_every=10,
 )
 
+LONG_LOG = JOB.replace("snapshot_every: 10", "snapshot_every: 100000")
+
 
 class OperateTest(unittest.TestCase):
     def running_cluster(self, *worker_flags):
@@ -100,7 +102,7 @@ class CommandTest(unittest.TestCase):
         return run_program("gradwire", *words, f"--server={cluster.address}")
 
     def test_snapshot_writes_one_now(self):
-        cluster = self.cluster(job=JOB.replace("snapshot_every: 10", "snapshot_every: 100000"))
+        cluster = self.cluster(job=LONG_LOG)
         done = self.command(cluster, "snapshot")
         self.assertEqual(done.returncode, 0, done.stderr)
         version, path = re.search(r"^snapshot of version (\d+): (\S+)$", done.stdout).groups()
@@ -143,7 +145,7 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(summary["phase"], "finished")
 
     def test_set_lr_counts_from_the_next_step(self):
-        cluster = self.cluster()
+        cluster = self.cluster(job=LONG_LOG)
         done = self.command(cluster, "set", "lr=0.025")
         self.assertEqual(done.returncode, 0, done.stderr)
         found = re.search(r"^set from version (\d+) on: learning_rate=0.025$", done.stdout)
