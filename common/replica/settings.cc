@@ -34,7 +34,6 @@ struct NumberRow {
 };
 constexpr NumberRow kNumbers[] = {
     {"steps", "", "steps"},
-    {"learning_rate", "", "learning_rate"},
     {"snapshot_every", "", "snapshot_every"},
     {"min_workers", "membership", "min_workers"},
     {"lease_seconds", "membership", "lease_seconds"},
@@ -44,6 +43,7 @@ constexpr NumberRow kNumbers[] = {
     {"quorum_workers", "quorum", "workers"},
     {"quorum_min_workers", "quorum", "min_workers"},
     {"quorum_deadline_seconds", "quorum", "deadline_seconds"},
+    {"learning_rate", "", "learning_rate"},
 };
 constexpr char kShortRate[] = "lr";  // for learning_rate, as optimizers call it
 constexpr char kTargetMetric[] = "target.metric";
