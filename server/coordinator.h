@@ -108,7 +108,7 @@ class Coordinator {
   v1::GetStatusResponse GetStatus() ABSL_LOCKS_EXCLUDED(mu_);
   // How the run went, for who looks at it; has a lock of its own.
   const RunHistory& run() const { return run_; }
-  // False once it drains or has failed: whoever joins now is sent away.  Waits for nothing.
+  // False from when it begins to drain, or has failed.  Waits for nothing.
   bool accepting() const { return accepting_.load(std::memory_order_relaxed); }
 
   struct Result {

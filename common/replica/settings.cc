@@ -34,7 +34,6 @@ struct NumberRow {
 };
 constexpr NumberRow kNumbers[] = {
     {"steps", "", "steps"},
-    {"learning_rate", "", "learning_rate"},
     {"snapshot_every", "", "snapshot_every"},
     {"min_workers", "membership", "min_workers"},
     {"lease_seconds", "membership", "lease_seconds"},
@@ -44,6 +43,7 @@ constexpr NumberRow kNumbers[] = {
     {"quorum_workers", "quorum", "workers"},
     {"quorum_min_workers", "quorum", "min_workers"},
     {"quorum_deadline_seconds", "quorum", "deadline_seconds"},
+    {"learning_rate", "", "learning_rate"},
 };
 constexpr char kShortRate[] = "lr";  // for learning_rate, as optimizers call it
 constexpr char kTargetMetric[] = "target.metric";
@@ -162,7 +162,6 @@ bool IsJobField(absl::string_view name) {
 
 absl::Status ParseOne(absl::string_view assignment, absl::string_view name, absl::string_view value,
                       v1::Settings* settings) {
-  if (name == kShortRate) name = "learning_rate";
   for (const NumberRow& row : kNumbers) {
     if (name != NameOf(row)) continue;
     const FieldDescriptor* field = FieldOf(*settings, row.setting);
@@ -281,10 +280,11 @@ absl::StatusOr<v1::Settings> ParseSettings(absl::Span<const std::string> assignm
       return Wrong(assignment,
                    absl::StrCat("NAME=VALUE is needed; these can be set: ", AllNames()));
     }
-    if (!names.insert(parts[0]).second) {
-      return Wrong(assignment, absl::StrCat(parts[0], " is set twice"));
+    const std::string name = parts[0] == kShortRate ? "learning_rate" : parts[0];
+    if (!names.insert(name).second) {
+      return Wrong(assignment, absl::StrCat(name, " is set twice"));
     }
-    GRADWIRE_RETURN_IF_ERROR(ParseOne(assignment, parts[0], parts[1], &settings));
+    GRADWIRE_RETURN_IF_ERROR(ParseOne(assignment, name, parts[1], &settings));
   }
   const bool clears = settings.has_target() && settings.target().metric().empty();
   if (names.count(kTargetMetric) != names.count(kTargetValue) &&

@@ -2,7 +2,6 @@
 // A Site on a port, over CivetWeb: bounded in threads, streams, request sizes and time.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <string>
 

@@ -45,6 +45,10 @@ std::string JobTable(const v1::GetStatusResponse& status) {
       status.job().name(), ShardName(status), status.phase(), status.point().version(),
       status.job().steps(), status.steps_per_second(), status.dimension(), status.job().codec(),
       status.job().optimizer(), status.loss());
+  if (status.job().learning_rate() > 0) {
+    absl::StrAppendFormat(&out, "rate       %g in place of the optimizer's\n",
+                          status.job().learning_rate());
+  }
   for (const v1::Metric& metric : status.evaluation().metrics()) {
     absl::StrAppendFormat(&out, "%-10s %.4f at version %d\n", metric.name(), metric.value(),
                           status.evaluation().version());

@@ -52,6 +52,11 @@ async function startServer(context, ...more) {
   const server = start(context, "gradwire-server", [
     `--job=${folder}/job.textproto`, "--listen=127.0.0.1:0", "--http_listen=0",
     `--state_dir=${folder}/state`, ...more]);
+  server.folder = folder;
+  return listens(server);
+}
+
+async function listens(server) {
   const found = (pattern) => until(() => server.text.match(pattern)?.[1], `${pattern}`);
   server.grpc = await found(/^listening on (\S+)$/m);
   server.url = `http://${await found(/^http on (\S+)$/m)}`;
@@ -191,6 +196,17 @@ test("a page survives the server's restart", { timeout: 300000 }, async (context
   const server = await startServer(context, "--when_done=serve");
   const browser = await launch(context);
   const page = await open(browser, server.url);
+  const connection = async () => (await texts(page, ["connection"])).connection;
+  await until(async () => /live/.test(await connection()), "the first events");
   server.kill("SIGKILL");
-  await until(async () => /no answer/.test((await texts(page, ["connection"])).connection), "a word");
+  await until(async () => /no answer/.test(await connection()), "a word that it is gone");
+  await server.ended;
+  const again = await listens(start(context, "gradwire-server", [
+    `--job=${server.folder}/job.textproto`, "--listen=127.0.0.1:0",
+    `--http_listen=${server.url.slice("http://".length)}`, `--state_dir=${server.folder}/state`]));
+  await until(async () => /live/.test(await connection()), "events of the next server");
+  const workers = startWorkers(context, again, "0s");
+  await until(async () => (await texts(page, ["phase"])).phase === "finished", "the end");
+  assert.strictEqual(await version(page), 300);
+  for (const worker of workers) assert.strictEqual(await worker.ended, 0);
 });

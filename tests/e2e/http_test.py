@@ -5,8 +5,10 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 import unittest
@@ -173,6 +175,17 @@ class HttpTest(unittest.TestCase):
         self.assertGreater(metrics["gradwire_accuracy"], 0)
         self.assertGreater(metrics["gradwire_state_disk_free_bytes"], 0)
         self.assertGreater(metrics["process_resident_memory_bytes"], 1e6)
+        if shutil.which("promtool") is None:
+            self.skipTest("no promtool here: deploy/install_packages ci installs it")
+        checked = subprocess.run(
+            ["promtool", "check", "metrics"],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.assertEqual((checked.returncode, checked.stderr), (0, ""))
 
     def test_events_show_a_run_from_its_start_to_its_end(self):
         job = job_text(SADDLE, steps=60, workers=2)
@@ -201,8 +214,13 @@ class HttpTest(unittest.TestCase):
         taken = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(taken.close)
         port = taken.getsockname()[1]
-        for listen, code in (("nowhere", 2), ("127.0.0.1:99999", 2), ("1.2.3.4:80s", 2),
-                             ("127.0.0.1:1,127.0.0.1:2", 2), (f"127.0.0.1:{port}", 1)):
+        for listen, code in (
+            ("nowhere", 2),
+            ("127.0.0.1:99999", 2),
+            ("1.2.3.4:80s", 2),
+            ("127.0.0.1:1,127.0.0.1:2", 2),
+            (f"127.0.0.1:{port}", 1),
+        ):
             with Cluster(job, [f"--http_listen={listen}"]) as cluster:
                 server = cluster.start_server()
                 self.assertEqual(server.wait(20), code, listen)
@@ -230,20 +248,22 @@ class HostileTest(unittest.TestCase):
             self.assertNotIn(b" 200 ", raw(address, b"GET\r\n\r\n"))
             long_body = b"POST / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\nx"
             self.assertIn(b"405", raw(address, long_body))
-            idle = [socket.create_connection(address, timeout=20) for _ in range(200)]
-            for peer in idle[:100]:
+            idle = [socket.create_connection(address, timeout=20) for _ in range(80)]
+            for peer in idle[:40]:
                 peer.sendall(b"GET /metrics HTT")  # and never the rest
             first = cluster.step_of("worker-0")
             cluster.wait_for_step("worker-0", first + 200)  # the training goes on meanwhile
+            for peer in idle[30:]:
+                peer.close()
             # The slow ones are cut off after the time-out: then the others are heard again.
-            wait_until(lambda: answers(address), "/healthz while 200 are silent", 120)
+            wait_until(lambda: answers(address), "/healthz while 30 are silent")
             self.assertLess(resident(pid) - before, 64 << 20)
-            for peer in idle:
+            for peer in idle[:30]:
                 peer.close()
             self.assertEqual(get(address, "/healthz")[0], 200)
             self.assertTrue(cluster.server.running())
 
-    def test_readers_of_events_are_bounded_and_those_that_do_not_read_are_cut_off(self):
+    def test_readers_of_events_are_bounded_and_the_end_waits_for_none_that_does_not_read(self):
         job = job_text(SADDLE, steps=100000, workers=1)
         with Cluster(job, ["--http_listen=0"]) as cluster:
             cluster.start(1, "--step_delay=2ms")
@@ -255,13 +275,14 @@ class HostileTest(unittest.TestCase):
             code, headers, _ = get(address, "/api/events")
             self.assertEqual((code, headers["Retry-After"]), (503, "5"))
             self.assertEqual(get(address, "/metrics")[0], 200)
-            for peer in readers:
-                peer.close()
-            wait_until(lambda: begins(address), "room for a reader when others have gone")
+            readers[0].close()
+            wait_until(lambda: begins(address), "room for a reader when another has gone")
             cluster.server.signal(signal.SIGTERM)
             begun = time.monotonic()
             self.assertEqual(cluster.server.wait(30), 0)
             self.assertLess(time.monotonic() - begun, 15)
+            for peer in readers[1:]:
+                peer.close()
 
 
 class LogFormatTest(unittest.TestCase):
@@ -270,8 +291,10 @@ class LogFormatTest(unittest.TestCase):
         with Cluster(job, ["--log_format=json"]) as cluster:
             cluster.start(1, "--log_format=json")
             cluster.finish()
-            for process, program in ((cluster.server, "gradwire-server"),
-                                     (cluster.workers["worker-0"], "gradwire-worker")):
+            for process, program in (
+                (cluster.server, "gradwire-server"),
+                (cluster.workers["worker-0"], "gradwire-worker"),
+            ):
                 lines = [json.loads(line) for line in process.err.splitlines()]
                 self.assertGreaterEqual(len(lines), 2)
                 for line in lines:

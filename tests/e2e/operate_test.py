@@ -2,11 +2,13 @@
 """What an operator does to a running job: look at it, take the model, end it."""
 
 import os
+import re
 import signal
 import unittest
 
 from cluster import Cluster, job_text, run_program, saddle
 from safetensors_file import read_tensors
+
 
 def job(dimension=1000):
     return job_text(
@@ -16,6 +18,10 @@ def job(dimension=1000):
         name="operated",
         snapshot_every=10,
     )
+
+
+JOB = job()
+LONG_LOG = JOB.replace("snapshot_every: 10", "snapshot_every: 100000")
 
 
 class OperateTest(unittest.TestCase):
@@ -97,6 +103,89 @@ class OperateTest(unittest.TestCase):
 class OperateTwoShardsTest(OperateTest):
     shards = 2
     dimension = 300000  # two blocks
+
+
+class CommandTest(unittest.TestCase):
+    def cluster(self, *flags, job=JOB):
+        cluster = Cluster(job, flags)
+        self.addCleanup(cluster.__exit__, None, None, None)
+        cluster.start(2, "--step_delay=5ms")
+        cluster.wait_for_step("worker-0", 5)
+        return cluster
+
+    def command(self, cluster, *words):
+        return run_program("gradwire", *words, f"--server={cluster.address}")
+
+    def test_snapshot_writes_one_now(self):
+        cluster = self.cluster(job=LONG_LOG)
+        done = self.command(cluster, "snapshot")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        version, path = re.search(r"^snapshot of version (\d+): (\S+)$", done.stdout).groups()
+        self.assertGreaterEqual(int(version), 4)
+        inspected = run_program("gradwire", "snapshot", "inspect", path)
+        self.assertEqual(inspected.returncode, 0, inspected.stderr)
+        self.assertIn(version, inspected.stdout)
+        cluster.wait_for_step("worker-0", cluster.step_of("worker-0") + 5)
+
+    def test_drain_ends_the_server_and_the_next_one_goes_on(self):
+        cluster = self.cluster()
+        done = self.command(cluster, "drain")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        version = int(re.search(r"^drained at version (\d+): ", done.stdout).group(1))
+        self.assertEqual(cluster.server.wait(20), 0, cluster.server.tail())
+        cluster.server_flags = [f"--listen={cluster.address}"]
+        cluster.start_server()
+        cluster.wait_for_address()
+        self.assertIn(f"recovered version {version} ", cluster.server.err)
+        cluster.wait_for_step("worker-0", version + 10)
+
+    def test_drain_ends_a_server_that_serves_a_final_model(self):
+        text = job_text(saddle(dimension=100, start=0.5, gamma=0.1), steps=20, workers=2)
+        with Cluster(text, ["--when_done=serve"]) as cluster:
+            cluster.start(2)
+            for worker in cluster.workers.values():
+                self.assertEqual(worker.wait(), 0)
+            done = self.command(cluster, "drain")
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertIn("drained at version 20: ", done.stdout)
+            self.assertEqual(cluster.server.wait(20), 0, cluster.server.tail())
+
+    def test_stop_ends_the_job_for_everybody(self):
+        cluster = self.cluster()
+        done = self.command(cluster, "stop")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        version = int(re.search(r"^the job ends with version (\d+)$", done.stdout).group(1))
+        summary = cluster.finish()
+        self.assertEqual((summary["version"], summary["steps"]), (version, version))
+        self.assertEqual(summary["phase"], "finished")
+
+    def test_set_lr_counts_from_the_next_step(self):
+        cluster = self.cluster(job=LONG_LOG)
+        done = self.command(cluster, "set", "lr=0.025")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        found = re.search(r"^set from version (\d+) on: learning_rate=0.025$", done.stdout)
+        version = int(found.group(1))
+        cluster.wait_for_step("worker-0", version + 5)
+        shown = run_program(
+            "gradwire",
+            "log",
+            "show",
+            f"--state_dir={cluster.path('state')}",
+            f"--from={version}",
+            f"--to={version + 2}",
+        )
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        self.assertIn("learning_rate=0.025", shown.stdout)
+        self.assertRegex(self.command(cluster, "status").stdout, r"(?m)^rate +0.025 ")
+        refused = self.command(cluster, "set", "lr=-1")
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("learning_rate", refused.stderr)
+
+    def test_an_unreachable_server_is_named(self):
+        for words in (["snapshot"], ["drain"], ["stop"]):
+            done = run_program("gradwire", *words, "--server=127.0.0.1:9", "--timeout=2s")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("127.0.0.1:9", done.stderr)
 
 
 class WhenDoneTest(unittest.TestCase):

@@ -201,7 +201,7 @@ TEST_F(CoordinatorSettingsTest, RecordZeroHasAllSettings) {
   EXPECT_EQ(cluster.SettingsAt(0),
             "steps: 50 target { } schedule: \"constant\" snapshot_every: 1000 min_workers: 1 "
             "lease_seconds: 4 start_timeout_seconds: 600 lost_timeout_seconds: 0 "
-            "step_timeout_seconds: 0");
+            "step_timeout_seconds: 0 learning_rate: 0");
 }
 
 TEST_F(CoordinatorSettingsTest, SnapshotsComeAsOftenAsWasSet) {

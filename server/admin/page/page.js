@@ -66,7 +66,8 @@ function showNumbers(status) {
   setText("saved", `${(100 * savedOf(status)).toFixed(1)} %`);
   setText("refused", whole(status.payloads_refused));
   setText("model", `${whole(status.dimension)} parameters, codec ${status.job.codec}, ` +
-    `optimizer ${status.job.optimizer}`);
+    `optimizer ${status.job.optimizer}` +
+    (status.job.learning_rate > 0 ? `, learning rate ${status.job.learning_rate}` : ""));
 }
 
 const svgElement = (name, attributes, text) => {

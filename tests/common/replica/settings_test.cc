@@ -59,6 +59,7 @@ constexpr Change kChanges[] = {
     {"quorum_deadline_seconds", "membership { workers: 5 } consistency: QUORUM",
      "membership { workers: 5 } consistency: QUORUM quorum { deadline_seconds: 0.25 }",
      "quorum_deadline_seconds: 0.25", "quorum_deadline_seconds: 1"},
+    {"learning_rate", "", "learning_rate: 0.05", "learning_rate: 0.05", "learning_rate: 0"},
 };
 
 std::shared_ptr<const Job> JobOf(const std::string& text) {
@@ -235,6 +236,11 @@ TEST(SettingsTest, TextIsReadBackByTheNamesOfTheJobFile) {
       "schedule: 'step_decay:at=5+9,factor=0.1' schedule: 'constant'");
   EXPECT_EQ(Text(*settings), Text(expected));
   EXPECT_EQ(std::vector<std::string>(absl::StrSplit(SettingsText(expected), ' ')), assignments);
+  const auto rate = ParseSettings({"lr=0.25"});
+  ASSERT_TRUE(rate.ok()) << rate.status();
+  EXPECT_EQ(Text(*rate), "learning_rate: 0.25");
+  EXPECT_THAT(std::string(ParseSettings({"lr=1", "learning_rate=2"}).status().message()),
+              HasSubstr("learning_rate is set twice"));
   const auto cleared = ParseSettings({"target.metric=", "schedule="});
   ASSERT_TRUE(cleared.ok()) << cleared.status();
   EXPECT_EQ(Text(*cleared), Text(SettingsFrom("target {} schedule: 'constant'")));
