@@ -24,6 +24,7 @@
 #include "common/kernels/target.h"
 #include "common/replica/job.h"
 #include "common/replica/snapshot.h"
+#include "common/rpc/grpc_log.h"
 #include "server/security_flags.h"
 #include "server/server.h"
 #include "server/server_memory.h"
@@ -215,6 +216,7 @@ int main(int argc, char** argv) {
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
   gradwire::ReadingFlags(false);
   gradwire::SetUpLogging("gradwire-server");
+  gradwire::ForwardGrpcLog();
   gradwire::SetParallelThreads(std::thread::hardware_concurrency());
   if (rest.size() > 1) {
     std::fprintf(stderr, "gradwire-server: unexpected argument \"%s\"\n", rest[1]);
