@@ -35,21 +35,28 @@ std::optional<NamedRole> ParseName(absl::string_view uri) {
   return found;
 }
 
-// Unauthenticated where a certificate says something that nobody understands.
-absl::StatusOr<Caller> CallerOfCertificate(const std::vector<std::string>& names) {
+struct Named {
   Role role = Role::kWorker;
   std::vector<std::string> ids;
-  for (const std::string& name : names) {
-    const std::optional<NamedRole> named = ParseName(name);
-    if (!named.has_value() && absl::StartsWith(name, kNameScheme)) {
+};
+
+// What a certificate says.  Unauthenticated: something that nobody understands.
+absl::StatusOr<Named> ReadNames(const Credentials& shown) {
+  Named named = {.role = Role::kWorker, .ids = shown.names};
+  bool has_role = false;
+  for (const std::string& uri : shown.uris) {
+    if (!absl::StartsWith(uri, kNameScheme)) continue;  // for somebody else
+    const std::optional<NamedRole> one = ParseName(uri);
+    if (!one.has_value() || (has_role && one->role != named.role)) {
       return absl::UnauthenticatedError(
-          absl::StrCat("the certificate names \"", name, "\", which is not of the form ",
-                       kNameScheme, "ROLE/NAME with the role worker, follower or admin"));
+          absl::StrCat("the certificate names \"", uri, "\": not of the form ", kNameScheme,
+                       "ROLE/NAME with the role worker, follower or admin, or a second role"));
     }
-    if (named.has_value()) role = named->role;
-    ids.push_back(named.has_value() ? named->name : name);
+    has_role = true;
+    named.role = one->role;
+    named.ids.push_back(one->name);
   }
-  return Caller(role, "", std::move(ids));
+  return named;
 }
 
 // The token of "Bearer TOKEN".
@@ -91,23 +98,18 @@ absl::Status Caller::MayBe(absl::string_view worker_id) const {
 
 absl::StatusOr<Caller> Access::Identify(const Credentials& shown) const {
   if (!asks()) return Caller();
-  if (certificates_ && shown.names.empty()) {
+  if (certificates_ && shown.names.empty() && shown.uris.empty()) {
     return absl::UnauthenticatedError(
-        "this server asks for a certificate with a name in it: a common name or an alternative "
-        "name");
+        "this server asks for a certificate with a name in it: common, DNS or URI");
   }
-  if (tokens_ == nullptr) return CallerOfCertificate(shown.names);
+  GRADWIRE_ASSIGN_OR_RETURN(Named named, ReadNames(shown));
+  if (tokens_ == nullptr) return Caller(named.role, "", std::move(named.ids));
   GRADWIRE_ASSIGN_OR_RETURN(const absl::string_view token, BearerToken(shown.authorizations));
   const std::optional<TokenGrant> grant = tokens_->Find(token);
   if (!grant.has_value()) {
     return absl::UnauthenticatedError("this token is not in the server's --tokens file");
   }
-  std::vector<std::string> ids;
-  for (const std::string& name : shown.names) {
-    const std::optional<NamedRole> named = ParseName(name);
-    ids.push_back(named.has_value() ? named->name : name);
-  }
-  return Caller(grant->role, grant->worker_id, std::move(ids));
+  return Caller(grant->role, grant->worker_id, std::move(named.ids));
 }
 
 absl::Status Access::Counted(absl::Status status) {

@@ -24,8 +24,9 @@ namespace gradwire {
 
 // What a call shows of its caller.
 struct Credentials {
-  std::vector<std::string> names;           // in a certificate that was checked: see above
-  std::vector<std::string> authorizations;  // the headers of that name
+  std::vector<std::string> names = {};           // of a certificate that was checked: common, DNS
+  std::vector<std::string> authorizations = {};  // the headers of that name
+  std::vector<std::string> uris = {};            // of the certificate
 };
 
 // One who was let in.
@@ -61,14 +62,14 @@ class Access {
   // The same for a call by a worker of this id.
   absl::Status AdmitWorker(absl::string_view method, const Credentials& shown,
                            absl::string_view worker_id);
-  // Counts what a Caller has refused, and gives it back.
-  absl::Status Counted(absl::Status status);
-
+  // Grows when somebody who was admitted may be so no longer.
+  uint64_t generation() const { return tokens_ == nullptr ? 0 : tokens_->stats().reloads; }
   // False: everybody may do everything, and nothing need be shown.
   bool asks() const { return certificates_ || tokens_ != nullptr; }
   uint64_t calls_refused() const { return refused_.load(std::memory_order_relaxed); }
 
  private:
+  absl::Status Counted(absl::Status status);
   absl::StatusOr<Caller> Identify(const Credentials& shown) const;
 
   const bool certificates_;

@@ -25,7 +25,7 @@
 #include "common/kernels/target.h"
 #include "common/replica/job.h"
 #include "common/replica/snapshot.h"
-#include "common/rpc/log.h"
+#include "common/rpc/grpc_log.h"
 #include "server/admin/http_flags.h"
 #include "server/security_flags.h"
 #include "server/server.h"
@@ -224,7 +224,7 @@ int main(int argc, char** argv) {
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
   gradwire::ReadingFlags(false);
   gradwire::SetUpLogging("gradwire-server", absl::GetFlag(FLAGS_log_format));
-  gradwire::LogForGrpc();
+  gradwire::ForwardGrpcLog();
   gradwire::SetParallelThreads(gradwire::UsableCores());
   if (rest.size() > 1) {
     gradwire::LogEnd(absl::StrCat("unexpected argument \"", rest[1], "\""));

@@ -18,7 +18,7 @@ constexpr uint8_t kAll = kWorkers | kFollowers | kAdmins;
 
 constexpr MethodRule kRules[] = {
     {"/gradwire.v1.ParameterServer/Join", kWorkers},
-    {"/gradwire.v1.ParameterServer/Train", kAll},
+    {kTrain, kAll},
     {kPush, kWorkers},
     {kFollow, kAll},
     {"/gradwire.v1.ParameterServer/GetModel", kAll},

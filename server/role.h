@@ -24,7 +24,8 @@ struct MethodRule {
 // Every method of our services; one that is not here is refused to all.
 absl::Span<const MethodRule> MethodRules();
 
-// A Train stream is opened by all; Hello decides which of these it is.
+// A Train stream is opened by all; Hello decides which of the last two it is.
+inline constexpr absl::string_view kTrain = "/gradwire.v1.ParameterServer/Train";
 inline constexpr absl::string_view kPush = "/gradwire.v1.ParameterServer/Train#push";
 inline constexpr absl::string_view kFollow = "/gradwire.v1.ParameterServer/Train#follow";
 

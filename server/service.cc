@@ -55,15 +55,15 @@ grpc::ServerUnaryReactor* ParameterService::Join(grpc::CallbackServerContext* co
   const absl::Status admitted = access_->AdmitWorker(
       "/gradwire.v1.ParameterServer/Join", ShownBy(*access_, *context), request->worker_id());
   if (!admitted.ok()) return Refuse(context, admitted);
+  const absl::Status in_time = joins_.Admit(context->peer());
+  if (!in_time.ok()) return Refuse(context, in_time);
   return OnPool(pool_, context, [this, peer = context->peer(), request, response] {
     return Store(coordinator_->Join(*request, peer), response);
   });
 }
 
 TrainReactor* ParameterService::Train(grpc::CallbackServerContext* context) {
-  absl::StatusOr<Caller> caller =
-      access_->Admit("/gradwire.v1.ParameterServer/Train", ShownBy(*access_, *context));
-  return TrainStream::Start(coordinator_, counters_, pool_, access_, std::move(caller));
+  return TrainStream::Start(coordinator_, counters_, pool_, access_, ShownBy(*access_, *context));
 }
 
 grpc::ServerWriteReactor<v1::GetModelResponse>* ParameterService::GetModel(

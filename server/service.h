@@ -4,12 +4,14 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include "common/base/clock.h"
 #include "common/base/thread_pool.h"
 #include "gradwire/v1/admin.grpc.pb.h"
 #include "gradwire/v1/service.grpc.pb.h"
 #include "server/access.h"
 #include "server/coordinator.h"
 #include "server/counters.h"
+#include "server/join_limiter.h"
 #include "server/model_sender.h"
 #include "server/train_stream.h"
 
@@ -52,6 +54,8 @@ class ParameterService final : public ParameterServiceBase {
   ServerCounters* const counters_;
   ThreadPool* const pool_;
   Access* const access_;
+  const SteadyClock clock_;
+  JoinLimiter joins_{&clock_};
   ModelSender models_;
 };
 

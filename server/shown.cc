@@ -20,7 +20,8 @@ Credentials ShownBy(const Access& access, const grpc::CallbackServerContext& con
   if (!access.asks()) return shown;
   if (const auto peer = context.auth_context(); peer != nullptr && peer->IsPeerAuthenticated()) {
     AddNames(*peer, GRPC_X509_CN_PROPERTY_NAME, &shown.names);
-    AddNames(*peer, GRPC_X509_SAN_PROPERTY_NAME, &shown.names);
+    AddNames(*peer, GRPC_PEER_DNS_PROPERTY_NAME, &shown.names);
+    AddNames(*peer, GRPC_PEER_URI_PROPERTY_NAME, &shown.uris);
   }
   const auto range = context.client_metadata().equal_range("authorization");
   for (auto it = range.first; it != range.second; ++it) {

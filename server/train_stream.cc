@@ -10,10 +10,10 @@
 namespace gradwire {
 
 TrainStream* TrainStream::Start(Coordinator* coordinator, ServerCounters* counters,
-                                ThreadPool* pool, Access* access, absl::StatusOr<Caller> caller) {
-  const absl::Status admitted = caller.status();
-  std::shared_ptr<TrainStream> stream(new TrainStream(coordinator, counters, pool, access,
-                                                      caller.ok() ? *std::move(caller) : Caller()));
+                                ThreadPool* pool, Access* access, Credentials shown) {
+  const absl::Status admitted = access->Admit(kTrain, shown).status();
+  std::shared_ptr<TrainStream> stream(
+      new TrainStream(coordinator, counters, pool, access, std::move(shown)));
   stream->self_ = stream;
   if (!admitted.ok()) {
     stream->Close(admitted);
@@ -77,12 +77,18 @@ absl::Status TrainStream::HandleRequest(const std::shared_ptr<TrainStream>& self
 }
 
 absl::Status TrainStream::CheckCaller(const v1::Hello& hello) const {
-  GRADWIRE_RETURN_IF_ERROR(caller_.MayCall(hello.follower() ? kFollow : kPush));
-  return hello.follower() ? absl::OkStatus() : caller_.MayBe(hello.worker_id());
+  if (hello.follower()) return access_->Admit(kFollow, shown_).status();
+  return access_->AdmitWorker(kPush, shown_, hello.worker_id());
+}
+
+absl::Status TrainStream::CheckAgain() {
+  const uint64_t generation = access_->generation();
+  if (admitted_at_.exchange(generation) == generation) return absl::OkStatus();
+  return CheckCaller(who_);
 }
 
 absl::Status TrainStream::HandleHello(const std::shared_ptr<TrainStream>& self) {
-  GRADWIRE_RETURN_IF_ERROR(access_->Counted(CheckCaller(request_.hello())));
+  GRADWIRE_RETURN_IF_ERROR(CheckCaller(request_.hello()));
   who_ = request_.hello();
   const absl::StatusOr<uint64_t> next = coordinator_->Hello(who_, self);
   if (!next.ok() && !absl::IsOutOfRange(next.status())) return next.status();
@@ -127,6 +133,7 @@ void TrainStream::WakeSoon() {
 }
 
 void TrainStream::Wake() {
+  if (absl::Status still = CheckAgain(); !still.ok()) Close(std::move(still));
   bool paused;
   {
     MutexLock lock(&mu_);

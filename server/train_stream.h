@@ -5,6 +5,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -28,10 +29,10 @@ class TrainStream final : public TrainReactor,
                           public Subscriber,
                           public std::enable_shared_from_this<TrainStream> {
  public:
-  // Starts reading; if `caller` is an error, ends the stream with it.  All four must outlive the
-  // server's shutdown.
+  // Starts reading, or ends the stream where `access` does not admit who has `shown` this.  All
+  // four must outlive the server's shutdown.
   static TrainStream* Start(Coordinator* coordinator, ServerCounters* counters, ThreadPool* pool,
-                            Access* access, absl::StatusOr<Caller> caller);
+                            Access* access, Credentials shown);
 
   void WakeSoon() override;
   void Wake() override ABSL_LOCKS_EXCLUDED(mu_);
@@ -42,12 +43,13 @@ class TrainStream final : public TrainReactor,
   static constexpr size_t kMaxControls = 16;  // a reader that lets so many wait is cut off
 
   TrainStream(Coordinator* coordinator, ServerCounters* counters, ThreadPool* pool, Access* access,
-              Caller caller)
+              Credentials shown)
       : coordinator_(coordinator),
         counters_(counters),
         pool_(pool),
         access_(access),
-        caller_(std::move(caller)) {}
+        shown_(std::move(shown)),
+        admitted_at_(access->generation()) {}
 
   void OnReadDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_);
   void OnWriteDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_);
@@ -61,6 +63,8 @@ class TrainStream final : public TrainReactor,
   absl::Status HandleHello(const std::shared_ptr<TrainStream>& self) ABSL_LOCKS_EXCLUDED(mu_);
   // Whether the caller may be who the hello says.
   absl::Status CheckCaller(const v1::Hello& hello) const;
+  // The same when tokens have changed since.
+  absl::Status CheckAgain();
   // Notes that the coordinator knows this stream.  True: gRPC was done with it before.
   bool EndedBeforeHello() ABSL_LOCKS_EXCLUDED(mu_);
   void ReadOn() ABSL_LOCKS_EXCLUDED(mu_);
@@ -74,7 +78,8 @@ class TrainStream final : public TrainReactor,
   ServerCounters* const counters_;
   ThreadPool* const pool_;
   Access* const access_;
-  const Caller caller_;
+  const Credentials shown_;
+  std::atomic<uint64_t> admitted_at_;  // of access_: see CheckAgain
   std::shared_ptr<TrainStream> self_;  // until OnDone
 
   // Touched by one read at a time.

@@ -26,7 +26,7 @@
 #include "common/replica/job.h"
 #include "common/replica/memory_need.h"
 #include "common/rpc/client_flags.h"
-#include "common/rpc/log.h"
+#include "common/rpc/grpc_log.h"
 #include "worker/client/sharded_session.h"
 #include "worker/client/stop_flag.h"
 #include "worker/client/worker_memory.h"
@@ -191,7 +191,7 @@ int Report(const absl::Status& error) {
 int Main(int argc, char** argv) {
   HandleSignals();
   SetUpLogging("gradwire-worker");
-  LogForGrpc();
+  ForwardGrpcLog();
   absl::SetProgramUsageMessage(
       "Trains the job of a gradwire server.\n  gradwire-worker --server=host:7070 --data=DIR");
   ReadingFlags(true);

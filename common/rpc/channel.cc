@@ -19,6 +19,10 @@ namespace {
 constexpr int kKeepaliveTimeMs = 30000;
 constexpr int kKeepaliveTimeoutMs = 10000;
 constexpr int kMinPingIntervalMs = 20000;  // below kKeepaliveTimeMs, or the server hangs up
+// What peers may take of a server: see deploy/README.md "Limits".
+constexpr int kHandshakeTimeoutMs = 10000;  // TLS and HTTP/2's first frames
+constexpr int kMaxIdleMs = 120000;          // a connection without calls
+constexpr int kMaxStreams = 64;             // calls at once on one connection
 constexpr int kFirstReconnectMs = 200;
 constexpr int kMaxReconnectMs = 5000;
 constexpr int kConnectTimeoutMs = 5000;
@@ -74,6 +78,14 @@ void SetServerChannelArguments(size_t stream_window, grpc::ServerBuilder* builde
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                               kMinPingIntervalMs);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  // A peer that answers no ping is hung up on.
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxIdleMs);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreams);
+  builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, static_cast<int>(kMaxMetadataBytes));
   builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kMaxFrameBytes);
   builder->AddChannelArgument(

@@ -20,6 +20,9 @@ inline constexpr size_t kMaxHeaderBesideBlocks =
 // Of small tensors: what stands around each block's payload is up to 20 bytes.
 inline constexpr int kMaxBlocksPerMessage = 4096;
 
+// Of the headers of one call together.
+inline constexpr size_t kMaxMetadataBytes = 8192;
+
 // What gRPC puts before every message: a compression flag and a length.
 inline constexpr size_t kFrameHeaderBytes = 5;
 

@@ -12,9 +12,9 @@ namespace gradwire {
 
 // As the flags name them; empty: not given.
 struct TlsPaths {
-  std::string certificate;  // --tls_cert: the own one first, then those up to the authority
-  std::string key;          // --tls_key: of the own certificate, without a password
-  std::string authorities;  // --tls_ca: who may have signed the peer's certificate
+  std::string certificate = {};  // --tls_cert: the own one first, then those up to the authority
+  std::string key = {};          // --tls_key: of the own certificate, without a password
+  std::string authorities = {};  // --tls_ca: who may have signed the peer's certificate
 
   bool any() const { return !certificate.empty() || !key.empty() || !authorities.empty(); }
 };

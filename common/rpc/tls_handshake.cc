@@ -3,14 +3,13 @@
 #include "common/rpc/tls_handshake.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <openssl/pem.h>
-#include <poll.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <csignal>
 #include <memory>
 #include <vector>
 
@@ -67,6 +66,29 @@ int ConnectTo(const std::string& address, absl::Duration patience) {
   }
   return -1;
 }
+
+// OpenSSL writes to its socket without MSG_NOSIGNAL: while this lives, a peer that hangs up ends no
+// process.
+class NoPipeSignal {
+ public:
+  NoPipeSignal() {
+    sigemptyset(&pipe_);
+    sigaddset(&pipe_, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
+  }
+  ~NoPipeSignal() {
+    const timespec no_wait = {};
+    while (sigismember(&before_, SIGPIPE) == 0 && sigtimedwait(&pipe_, nullptr, &no_wait) > 0) {
+    }
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  NoPipeSignal(const NoPipeSignal&) = delete;
+  NoPipeSignal& operator=(const NoPipeSignal&) = delete;
+
+ private:
+  sigset_t pipe_;
+  sigset_t before_;
+};
 
 // What the other side has asked for.
 struct Asked {
@@ -222,6 +244,7 @@ absl::Status ExplainHandshake(const std::string& address, const TlsPaths& paths,
                               const TlsMaterial* material, absl::Duration patience) {
   const Socket socket(ConnectTo(address, patience));
   if (socket.get() < 0) return absl::OkStatus();  // gRPC says what that is
+  const NoPipeSignal guard;
   ERR_clear_error();
   Asked asked;
   const ContextPtr context = MakeContext(material, &asked);

@@ -11,9 +11,9 @@
 namespace gradwire {
 
 struct CertsOptions {
-  std::string out;                   // a folder; made where it is missing
-  std::vector<std::string> hosts;    // the server's names and IP addresses
-  std::vector<std::string> workers;  // a certificate for each of these ids
+  std::string out;                        // a folder; made where it is missing
+  std::vector<std::string> hosts;         // the server's names and IP addresses
+  std::vector<std::string> workers = {};  // a certificate for each of these ids
   absl::Duration valid = absl::Hours(24 * 365);
 };
 

@@ -83,7 +83,10 @@ class TlsTest(unittest.TestCase):
                 client_flags(self.others, "worker-0"),
                 "is signed by another authority",
             ),
-            "another's name": (client_flags(self.certs, "worker-1"), 'certificate is for "worker-1"'),
+            "another's name": (
+                client_flags(self.certs, "worker-1"),
+                'certificate is for "worker-1"',
+            ),
             "a server's certificate": (client_flags(self.certs, "server"), "for clients"),
             "no such role": (client_flags(self.certs, "follower"), "this caller is a follower"),
         }
@@ -128,8 +131,9 @@ class TlsTest(unittest.TestCase):
         self.assertFalse(is_accepted(cluster.address, self.certs, None))
         worker = cluster.start_worker("worker-0", *client_flags(short, "worker-0"))
         self.assertEqual(worker.wait(30), 2)
-        self.assertIn('--tls_cert=' + short + '/worker-0.crt: the certificate of "worker-0" expired',
-                      worker.err)
+        self.assertIn(
+            f'--tls_cert={short}/worker-0.crt: the certificate of "worker-0" expired', worker.err
+        )
 
     def test_files_that_cannot_be_used_are_named_at_the_start(self):
         short, wait_for_end = self.short_lived("short-start")

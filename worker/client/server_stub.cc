@@ -50,8 +50,8 @@ bool ReadChunks(uint64_t max_bytes, grpc::ClientReader<v1::GetModelResponse>* re
 ServerStub::ServerStub(std::string address, std::shared_ptr<ClientSecurity> security)
     : address_(std::move(address)),
       security_(security != nullptr ? std::move(security) : std::make_shared<ClientSecurity>()),
-      channel_(security_->NewChannel(address_)),
-      generation_(security_->generation()) {}
+      generation_(security_->generation()),
+      channel_(security_->NewChannel(address_)) {}
 
 std::shared_ptr<grpc::Channel> ServerStub::channel() const {
   MutexLock lock(&mu_);

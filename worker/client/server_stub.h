@@ -61,8 +61,8 @@ class ServerStub {
   const std::string address_;
   const std::shared_ptr<ClientSecurity> security_;  // never null
   mutable Mutex mu_;
+  uint64_t generation_ ABSL_GUARDED_BY(mu_);  // of security_, with which channel_ was made
   std::shared_ptr<grpc::Channel> channel_ ABSL_GUARDED_BY(mu_);
-  uint64_t generation_ ABSL_GUARDED_BY(mu_) = 0;  // of security_, with which channel_ was made
 };
 
 }  // namespace gradwire
