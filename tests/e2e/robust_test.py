@@ -12,7 +12,7 @@ import unittest
 
 from cluster import FASHION_MNIST, Cluster, Process, job_text, mlp, run_program, wait_until
 
-STEPS = 600
+STEPS = 1200
 TRAINING_IMAGES = 20000  # the first ones, unpacked: more than a hundred workers read them
 CODECS = ("identity", "random_k:0.1")
 CLUSTERS = ((5, 1), (9, 2))  # workers, and how many of them are hostile
@@ -56,16 +56,15 @@ def job(workers, codec, **fields):
         codec=codec,
         optimizer="sgd:lr=0.3",
         schedule=f"cosine:steps={STEPS}",
-        batch=32,
+        batch=64,
         **fields,
     )
 
 
 def start(cluster, data, workers, hostile, *arguments):
-    """Worker 0 joins first and evaluates; the hostile ones come last."""
-    cluster.start(1, f"--data={data}")
-    for i in range(1, workers - hostile):
-        cluster.start_worker(f"worker-{i}", f"--data={data}")
+    """The honest workers in the order of their ranks, then the hostile ones: where there are two,
+    it does not matter who of them comes first."""
+    cluster.start(workers - hostile, f"--data={data}")
     for i in range(hostile):
         name = f"hostile-{i}"
         cluster.workers[name] = HostileProcess(cluster, name, data, *arguments)
