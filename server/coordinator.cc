@@ -294,8 +294,7 @@ absl::Status Coordinator::GradientLocked(const v1::Hello& who, const v1::Gradien
     return absl::OkStatus();
   }
   if (!added.ok()) {
-    counters_->payloads_refused.Add();
-    ++worker->payloads_refused;
+    CountRefused(worker);
     Depart(worker, WorkerEntry::State::kLost, "its payload was refused", effects, added.status());
     Advance(effects);
     return added.status();
@@ -324,8 +323,7 @@ absl::StatusOr<bool> Coordinator::CheckStep(WorkerEntry* worker, const v1::Gradi
     return false;  // the updates tell it what became of the step
   }
   if (message.step() > open) {
-    counters_->payloads_refused.Add();
-    ++worker->payloads_refused;
+    CountRefused(worker);
     return absl::InvalidArgumentError(absl::StrCat(
         "worker \"", worker->id, "\": step ", message.step(), " is beyond the open step ", open));
   }

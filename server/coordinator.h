@@ -159,6 +159,10 @@ class Coordinator {
   // Of kept payloads: enough are in, or all that may still come.
   bool MayClose() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CloseRound(const Round& round, Effects* effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CountRefused(WorkerEntry* worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    counters_->payloads_refused.Add();
+    ++worker->payloads_refused;
+  }
   void CountTooLarge(const Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckAbstentions(const Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   v1::Header MakeHeader(const Round& round, const std::vector<v1::Member>& next)
