@@ -31,6 +31,9 @@ constexpr const char* kJobs[] = {
     "codec: 'count_sketch:momentum=0.9' perturbation: 'gaussian:std=0.1'",
     "codec: 'count_sketch' reset: 'reset:steps=3'",
     "codec: 'powersgd:1' perturbation: 'gaussian:std=0.1' reset: 'flush:steps=3'",
+    "codec: 'identity' aggregator: 'coordinate_median' clip: 'norm:0.5' max_norm_factor: 1",
+    "codec: 'random_k:0.3' aggregator: 'trimmed_mean' perturbation: 'gaussian:std=0.1'",
+    "codec: 'top_k:0.1' aggregator: 'norm_clip' reset: 'flush:steps=4'",
     "codec: 'dgc:0.1' optimizer: 'sgd:lr=0.1' schedule: 'plateau:factor=0.5,metric=loss'",
 };
 
