@@ -89,7 +89,8 @@ struct ServerCounters {
   // Set by who owns the certificate: when it ends, in seconds since 1970 (0: no TLS); and how
   // often a new one could not be taken.
   Gauge tls_not_after_seconds;
-  Counter tls_reload_errors;
+  Gauge tls_reload_errors;
+  Gauge calls_refused;  // unauthenticated, or without the role
 };
 
 }  // namespace gradwire

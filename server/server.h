@@ -51,6 +51,8 @@ class Server {
       : options_(std::move(options)), pool_(options_.threads, 65536) {}
   absl::Status Listen();
   void TickLoop();
+  // What TLS and tokens count, for whoever reads the counters.
+  void NoteSecurity();
 
   const ServerOptions options_;
   SteadyClock clock_;
