@@ -8,7 +8,7 @@ import unittest
 from cluster import run_program
 
 README = os.path.join(os.path.dirname(__file__), "..", "..", "README.md")
-KINDS = ("codecs", "optimizers", "schedules", "perturbations")
+KINDS = ("codecs", "optimizers", "aggregators", "schedules", "perturbations")
 
 
 class DocsTest(unittest.TestCase):
