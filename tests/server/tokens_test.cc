@@ -47,7 +47,7 @@ TEST(TokensTest, RefusalsNameTheLineAndNoToken) {
       {"role alone", "worker", "ROLE TOKEN"},
       {"unknown role", "root secret-token-000", "worker, follower and admin"},
       {"capital role", "Worker secret-token-000", "worker, follower and admin"},
-      {"short", "worker secret-token-00", "14 characters"},
+      {"short", "worker secret-token-00", "15 characters"},
       {"long", "worker " + std::string(513, 'a'), "513 characters"},
       {"a strange character", "worker secret-token-000!", "character 17"},
       {"carriage return", "worker secret-token-000\r", "character 17"},
