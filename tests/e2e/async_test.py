@@ -56,7 +56,7 @@ class AsyncTest(unittest.TestCase):
 
     def test_a_stopped_worker_is_waited_for_only_beyond_max_lead(self):
         text = job_text(
-            saddle(dimension=1000, start=0.5, gamma=0.1),
+            saddle(dimension=1000, start=0.5, gamma=0.1, wall=0.001),
             steps=1000000,
             workers=3,
             lease_seconds=600,

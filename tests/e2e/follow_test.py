@@ -17,7 +17,7 @@ from cluster import (
     wait_until,
 )
 
-SADDLE = saddle(dimension=1000, start=0.5, gamma=0.1)
+SADDLE = saddle(dimension=1000, start=0.5, gamma=0.1, wall=0.001)
 
 
 def follow(cluster, label, command="follow", *flags):

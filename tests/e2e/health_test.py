@@ -8,7 +8,10 @@ import unittest
 from cluster import Cluster, job_text, run_program, saddle, wait_until
 
 JOB = job_text(
-    saddle(dimension=100, start=0.5, gamma=0.1), steps=100000, workers=1, lease_seconds=2
+    saddle(dimension=100, start=0.5, gamma=0.1, wall=0.001),
+    steps=100000,
+    workers=1,
+    lease_seconds=2,
 )
 
 

@@ -15,7 +15,9 @@ ATTACKERS = os.path.join(os.path.dirname(__file__), "..", "fault", "attackers.py
 CONNECTIONS = 70  # ten of each kind
 STEPS = 400
 MAX_MEMORY = 400 << 20
-JOB = job_text(saddle(dimension=10000, start=0.5, gamma=0.1), steps=100000000, workers=2)
+JOB = job_text(
+    saddle(dimension=10000, start=0.5, gamma=0.1, wall=0.001), steps=100000000, workers=2
+)
 
 
 class Attack:

@@ -16,7 +16,7 @@ STOPPED, PERIOD = 2, 4
 def job(workers, consistency):
     return (
         job_text(
-            saddle(dimension=1000, start=0.5, gamma=0.1),
+            saddle(dimension=1000, start=0.5, gamma=0.1, wall=0.001),
             steps=100000,
             workers=workers,
             lease_seconds=10,

@@ -9,7 +9,7 @@ from cluster import Cluster, job_text, run_program, saddle, wait_until
 
 STEPS = 100000
 JOB = job_text(
-    saddle(dimension=1000, start=0.5, gamma=0.1),
+    saddle(dimension=1000, start=0.5, gamma=0.1, wall=0.001),
     steps=STEPS,
     workers=2,
     name="changing",

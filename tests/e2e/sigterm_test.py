@@ -16,7 +16,9 @@ SERVER_FLAGS = [f"--drain={DRAIN}s"]
 
 
 def job(steps=100000, dimension=1000, **fields):
-    return job_text(saddle(dimension=dimension, start=0.5, gamma=0.1), steps=steps, **fields)
+    return job_text(
+        saddle(dimension=dimension, start=0.5, gamma=0.1, wall=0.001), steps=steps, **fields
+    )
 
 
 class SigtermTest(unittest.TestCase):

@@ -19,7 +19,7 @@ from certs import (
 )
 from cluster import Cluster, job_text, run_program, saddle, wait_until
 
-SADDLE = saddle(dimension=1000, start=0.5, gamma=0.1)
+SADDLE = saddle(dimension=1000, start=0.5, gamma=0.1, wall=0.001)
 LONG = job_text(SADDLE, steps=1000000, workers=2, lease_seconds=5)
 
 

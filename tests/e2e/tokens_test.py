@@ -6,7 +6,10 @@ import unittest
 from cluster import Cluster, job_text, run_program, saddle, wait_until
 
 LONG = job_text(
-    saddle(dimension=1000, start=0.5, gamma=0.1), steps=1000000, workers=1, lease_seconds=2
+    saddle(dimension=1000, start=0.5, gamma=0.1, wall=0.001),
+    steps=1000000,
+    workers=1,
+    lease_seconds=2,
 )
 TOKENS = {
     "worker": "worker-token-0000000000",

@@ -47,6 +47,9 @@ TEST(AccessTest, EveryMethodHasItsRoles) {
       {"/gradwire.v1.ParameterServer/Leave", "worker"},
       {"/gradwire.v1.Admin/GetStatus", "worker or follower or admin"},
       {kSet, "admin"},
+      {"/gradwire.v1.Admin/Snapshot", "admin"},
+      {"/gradwire.v1.Admin/Drain", "admin"},
+      {"/gradwire.v1.Admin/Stop", "admin"},
   };
   for (const auto& [method, roles] : wanted) EXPECT_EQ(RolesOf(method), roles) << method;
   for (const std::string& method : MethodsOfTheServices()) {
