@@ -26,7 +26,7 @@ absl::Status CheckListen(const SecurityOptions& options, const std::string& list
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Security>> Security::Open(SecurityOptions options,
+absl::StatusOr<std::unique_ptr<Security>> Security::Open(const SecurityOptions& options,
                                                          const std::string& listen) {
   GRADWIRE_RETURN_IF_ERROR(CheckListen(options, listen));
   std::shared_ptr<TlsWatcher> tls;

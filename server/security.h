@@ -31,7 +31,7 @@ class Security {
  public:
   // For a server that listens on `listen`.  InvalidArgument: that needs TLS, or the flags do not
   // fit together; else errors as of TlsWatcher::Open and TokenStore::Open.
-  static absl::StatusOr<std::unique_ptr<Security>> Open(SecurityOptions options,
+  static absl::StatusOr<std::unique_ptr<Security>> Open(const SecurityOptions& options,
                                                         const std::string& listen);
   ~Security();
 

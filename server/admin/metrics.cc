@@ -157,7 +157,7 @@ struct Declaration {
 using From = const MetricsSource&;
 using To = Family*;
 
-const Declaration kDeclarations[] = {
+constexpr Declaration kDeclarations[] = {
     {{"gradwire_rounds_total", "counter", "", "Rounds that made an update."},
      [](From from, To to) { to->Add(from.counters->rounds); }},
     {{"gradwire_payloads_used_total", "counter", "", "Workers' payloads that are in an update."},

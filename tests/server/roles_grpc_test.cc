@@ -102,9 +102,9 @@ TEST(RolesTest, EveryMethodAsksForItsRole) {
   const auto channel = Connect(server->address());
   uint64_t refused = 0;
   for (const Method& method : Methods()) {
-    const std::pair<const char*, uint8_t> kCallers[] = {
+    const std::pair<const char*, uint8_t> callers[] = {
         {"worker", 1}, {"follower", 2}, {"admin", 4}, {"unknown", 0}, {"", 0}};
-    for (const auto& [role, bit] : kCallers) {
+    for (const auto& [role, bit] : callers) {
       SCOPED_TRACE(absl::StrCat(method.name, " by \"", role, "\""));
       grpc::ClientContext context;
       SetDeadline(&context);
