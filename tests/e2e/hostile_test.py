@@ -16,7 +16,7 @@ CONNECTIONS = 70  # ten of each kind
 STEPS = 400
 MAX_MEMORY = 400 << 20
 JOB = job_text(
-    saddle(dimension=10000, start=0.5, gamma=0.1, wall=0.001), steps=100000000, workers=2
+    saddle(dimension=10000, start=0.5, gamma=0.1, wall=1e-6), steps=100000000, workers=2
 )
 
 

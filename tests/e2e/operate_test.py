@@ -12,7 +12,7 @@ from safetensors_file import read_tensors
 
 def job(dimension=1000):
     return job_text(
-        saddle(dimension=dimension, start=0.5, gamma=0.1, wall=0.001),
+        saddle(dimension=dimension, start=0.5, gamma=0.1, wall=1e-6),
         steps=100000,
         workers=2,
         name="operated",
@@ -45,7 +45,7 @@ class OperateTest(unittest.TestCase):
 
     def test_a_worker_that_waits_for_a_slow_one_does_not_give_the_server_up(self):
         text = job_text(
-            saddle(dimension=self.dimension, start=0.5, gamma=0.1, wall=0.001), steps=2, workers=2
+            saddle(dimension=self.dimension, start=0.5, gamma=0.1, wall=1e-6), steps=2, workers=2
         )
         with Cluster(text, shards=self.shards) as cluster:
             cluster.start(
@@ -141,7 +141,7 @@ class CommandTest(unittest.TestCase):
 
     def test_drain_ends_a_server_that_serves_a_final_model(self):
         text = job_text(
-            saddle(dimension=100, start=0.5, gamma=0.1, wall=0.001), steps=20, workers=2
+            saddle(dimension=100, start=0.5, gamma=0.1, wall=1e-6), steps=20, workers=2
         )
         with Cluster(text, ["--when_done=serve"]) as cluster:
             cluster.start(2)
@@ -192,7 +192,7 @@ class CommandTest(unittest.TestCase):
 
 class WhenDoneTest(unittest.TestCase):
     def test_a_server_that_serves_answers_with_the_final_model_until_sigterm(self):
-        text = job_text(saddle(dimension=100, start=0.5, gamma=0.1, wall=0.001), steps=20)
+        text = job_text(saddle(dimension=100, start=0.5, gamma=0.1, wall=1e-6), steps=20)
         with Cluster(text, ["--when_done=serve"]) as cluster:
             cluster.start(1)
             self.assertEqual(cluster.workers["worker-0"].wait(), 0)

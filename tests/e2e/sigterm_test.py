@@ -17,7 +17,7 @@ SERVER_FLAGS = [f"--drain={DRAIN}s"]
 
 def job(steps=100000, dimension=1000, **fields):
     return job_text(
-        saddle(dimension=dimension, start=0.5, gamma=0.1, wall=0.001), steps=steps, **fields
+        saddle(dimension=dimension, start=0.5, gamma=0.1, wall=1e-6), steps=steps, **fields
     )
 
 
