@@ -108,7 +108,8 @@ TEST(RolesTest, EveryMethodAsksForItsRole) {
       SCOPED_TRACE(absl::StrCat(method.name, " by \"", role, "\""));
       grpc::ClientContext context;
       SetDeadline(&context);
-      if (absl::string_view(method.name) == "Drain") {  // nobody drains this server, so that the call has no end
+      if (absl::string_view(method.name) ==
+          "Drain") {  // nobody drains this server, so that the call has no end
         context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(1));
       }
       if (*role != '\0') context.AddMetadata("authorization", "Bearer " + TokenOf(role));
