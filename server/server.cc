@@ -69,9 +69,8 @@ void Server::TickLoop() {
 void Server::NoteSecurity() {
   const Security::Stats stats = security_->stats();
   const bool ends = stats.tls.not_after != absl::InfiniteFuture();
-  counters_.tls_not_after_seconds.Set(ends ? absl::ToDoubleSeconds(stats.tls.not_after -
-                                                                   absl::UnixEpoch())
-                                           : 0);
+  counters_.tls_not_after_seconds.Set(
+      ends ? absl::ToDoubleSeconds(stats.tls.not_after - absl::UnixEpoch()) : 0);
   counters_.tls_reload_errors.Set(static_cast<double>(stats.tls.reload_errors));
   counters_.calls_refused.Set(static_cast<double>(stats.calls_refused));
 }
