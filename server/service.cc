@@ -27,11 +27,11 @@ grpc::ServerUnaryReactor* OnPool(ThreadPool* pool, grpc::CallbackServerContext* 
   return reactor;
 }
 
-// How long the caller of Set waits, less what the answer takes to get there.
+// How long the caller of Set waits, less what a tick and the answer take.
 absl::Duration PatienceOf(const grpc::CallbackServerContext& context) {
   constexpr absl::Duration kLongest = absl::Seconds(60);
   const absl::Duration left = absl::FromChrono(context.deadline()) - absl::Now();
-  return std::min(kLongest, left - std::min(absl::Seconds(1), left / 10));
+  return std::min(kLongest, left - std::min(absl::Seconds(1), left / 4));
 }
 
 grpc::ServerUnaryReactor* Refuse(grpc::CallbackServerContext* context, const absl::Status& status) {
