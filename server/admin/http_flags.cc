@@ -5,9 +5,9 @@
 #include <cstdio>
 
 #include "absl/flags/flag.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
+#include "common/base/loopback.h"
 #include "common/base/status_macros.h"
 
 ABSL_FLAG(std::string, http_listen, "",
@@ -17,11 +17,6 @@ ABSL_FLAG(std::string, http_listen, "",
 
 namespace gradwire {
 namespace {
-
-bool IsLoopback(absl::string_view address) {
-  return absl::StartsWith(address, "127.") || absl::StartsWith(address, "[::1]:") ||
-         absl::StartsWith(address, "localhost:");
-}
 
 const SteadyClock& SteadyTime() {
   static const SteadyClock clock;
